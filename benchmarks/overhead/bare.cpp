@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <thread>
 #include <vector>
 
 #include "process.hpp"
@@ -40,7 +41,7 @@ struct Session {
     api->ReleaseSessionOptions(options);
   }
 
-  void run(std::vector<float> &images, std::vector<float> &logits, std::int64_t batch) {
+  void run(std::vector<float> &images, std::vector<float> &logits, std::int64_t batch) const {
     const std::int64_t from[] = {batch, 3, 32, 32}, to[] = {batch, classes};
     const char *const in[] = {"images"}, *const out[] = {"logits"};
     OrtValue *source = nullptr, *result = nullptr;
@@ -78,15 +79,23 @@ int main(int count, char **arguments) {
   std::fflush(stdout);
   int threads = 0, calls = 0, pixels = 0, batch = 0;
   while (std::scanf("%d %d %d %d", &threads, &calls, &pixels, &batch) == 4) {
-    images.assign(static_cast<std::size_t>(kPixels * batch), 0);
-    logits.resize(static_cast<std::size_t>(session.classes * batch));
-    std::vector<std::int64_t> samples;
+    const auto count = static_cast<std::size_t>(batch);
+    std::vector<std::vector<float>> from(static_cast<std::size_t>(threads)), into(from.size());
+    for (std::size_t each = 0; each < from.size(); ++each)
+      from[each].resize(count * kPixels), into[each].resize(count * static_cast<std::size_t>(session.classes));
+    std::vector<std::int64_t> samples(static_cast<std::size_t>(calls));
+    std::vector<std::thread> others;
     start = now();
-    for (int call = 0; call < calls; ++call) {
-      const std::int64_t from = now();
-      session.run(images, logits, batch);
-      samples.push_back(now() - from);
+    for (std::size_t each = 1; each < from.size(); ++each)
+      others.emplace_back([&, each] {
+        for (int call = 0; call < calls; ++call) session.run(from[each], into[each], batch);
+      });
+    for (auto &sample : samples) {
+      const std::int64_t begin = now();
+      session.run(from[0], into[0], batch);
+      sample = now() - begin;
     }
+    for (auto &other : others) other.join();
     std::printf("%lld", static_cast<long long>(now() - start));
     for (const std::int64_t sample : samples) std::printf(" %lld", static_cast<long long>(sample));
     std::printf("\n");

@@ -5,7 +5,6 @@
 
 #include <wrn_runner.h>
 
-
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>

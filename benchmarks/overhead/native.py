@@ -1,10 +1,14 @@
-r"""Compares the C++ library, the one with Python inside, and a program that has ONNX Runtime's C API alone.
+r"""Compares the C++ library, the one with Python inside, the Python Runner, and a program with ONNX Runtime's C API.
 
-    python -m benchmarks.overhead.native BUNDLE [--precision fp32] [--starts 12] [--turns 60] [--out FILE]
+    python -m benchmarks.overhead.native BUNDLE [--precision fp32] [--starts 12] [--rounds 6] [--turns 20] [--out FILE]
 
-The bundle's network takes images of 32x32. Each program starts, opens the bundle, infers once and ends: CPU time and
-resident set. Then all take turns at calls, the others waiting: microseconds a call, normalised images and pixels; and
-calls per second of 1 and 2 threads.
+The bundle's network takes images of 32x32 and gives logits. Each program starts, opens the bundle, infers once and
+ends: CPU time and resident set. Then all take turns at calls, the others waiting: microseconds a call, normalised
+images and pixels; and calls per second of 1 and 2 threads.
+
+What a program adds to a call is the median, over all turns, of the difference between its median in a turn and that of
+the bare program in the same turn: what else the machine does changes slowly, and hits both. Where a process has its
+memory can cost a per cent for as long as it runs, so that each round starts all programs again.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import argparse
 import os
 import statistics
 import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -29,24 +34,34 @@ from wrn_deploy.progress import Silent
 
 HERE = Path(__file__).parent
 CALLS, LINES = 20, 5  # calls a turn; lines that a program prints before it waits
+WARM_TURNS = 2
 KINDS = {"float32, 1": (1, 0, 1), "uint8, 1": (1, 1, 1), "float32, 8": (1, 0, 8)}  # threads, pixels, batch
 KEYS = {"fp32": "onnx-fp32", "int8": "onnx-int8-onnxruntime"}
+THREADS = (1, 2)
+ALLOWED = "1 us + 1 % of the bare program's median"  # for the C++ library
+
+# Of a kind of call and a program: the microseconds of each call, turn by turn.
+Turns = dict[str, dict[str, list[list[float]]]]
 
 
 def main() -> None:
     """Builds the programs, measures, writes the raw numbers, and prints the tables."""
     given = _arguments()
     bundle = Bundle.open(given.bundle)
+    calls: Turns = {kind: {} for kind in KINDS}
+    rates: dict[str, dict[str, list[float]]] = {}
     with scratch_folder() as folder:
         programs = _build(folder, bundle, given.precision)
         starts: dict[str, list[list[float]]] = {name: [] for name in programs}
         for _ in range(given.starts):
             for name, program in programs.items():
                 starts[name].append(_start(program))
-        with ExitStack() as children:
-            opened = {name: _ready(program, children) for name, program in programs.items()}
-            calls = {kind: _calls(opened, numbers, given.turns) for kind, numbers in KINDS.items()}
-            rates = _rates(opened)
+        for _ in range(given.rounds):
+            with ExitStack() as children:
+                opened = {name: _ready(program, children) for name, program in programs.items()}
+                for kind, numbers in KINDS.items():
+                    _call(opened, numbers, given.turns, calls[kind])
+                _rate(opened, rates)
     record = {
         **start_record("native", "onnxruntime", "numpy", "cffi"),
         "bundle": bundle.spec.name,
@@ -56,10 +71,8 @@ def main() -> None:
         "calls_a_second": rates,
     }
     write_record(given.out, record)
-    for table in (_start_table(starts), _call_table(calls)):
+    for table in (_start_table(starts), _call_table(calls), _rate_table(rates)):
         Console(width=120).print(table, "", sep="\n")
-    for name, threads in rates.items():
-        print(name, {count: round(statistics.median(each)) for count, each in threads.items()}, "calls/s")  # noqa: T201
 
 
 def _arguments() -> Any:
@@ -67,7 +80,8 @@ def _arguments() -> Any:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--precision", default="fp32", choices=KEYS)
     parser.add_argument("--starts", type=int, default=12)
-    parser.add_argument("--turns", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=6, help="processes of each program")
+    parser.add_argument("--turns", type=int, default=20, help="turns of 20 calls in each round")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/native.json"))
     return parser.parse_args()
 
@@ -75,19 +89,22 @@ def _arguments() -> Any:
 def _build(folder: Path, bundle: Bundle, precision: str) -> dict[str, list[str]]:
     """The programs and their arguments; each finds the same file of ONNX Runtime."""
     programs = {}
+    given = [str(bundle.folder), precision]
     for name in ("native", "python"):
         library = folder / name
         write_package(library, Silent(), python=name == "python")
         flags = [f"-I{library}/include", f"-L{library}/lib", f"-Wl,-rpath,{library}/lib", "-lwrn_runner", "-pthread"]
         made = folder / f"program-{name}"
         subprocess.run(["g++", "-std=c++17", "-O2", HERE / "embedding.cpp", *flags, "-o", made], check=True)
-        programs[name] = [str(made), str(bundle.folder), precision]
+        programs[name] = [str(made), *given]
     os.environ["WRN_RUNNER_ONNXRUNTIME"] = str(folder / "native" / "lib" / "libonnxruntime.so.1")
     headers = f"-I{find_native_tools().headers}"
     made = folder / "program-bare"
-    subprocess.run(["g++", "-std=c++17", "-O2", headers, HERE / "bare.cpp", "-ldl", "-o", made], check=True)
+    flags = ["-std=c++17", "-O2", headers, "-pthread"]
+    subprocess.run(["g++", *flags, HERE / "bare.cpp", "-ldl", "-o", made], check=True)
     graph = bundle.file(bundle.artifacts[KEYS[precision]])
-    return {"bare": [str(made), str(graph), str(bundle.spec.classes)], **programs}
+    runner = [sys.executable, "-m", "benchmarks.overhead.asked", *given]
+    return {"bare": [str(made), str(graph), str(bundle.spec.classes)], **programs, "Runner": runner}
 
 
 def _start(program: list[str]) -> list[float]:
@@ -117,25 +134,25 @@ def _ask(child: subprocess.Popen[str], threads: int, calls: int, pixels: int, ba
     return [int(number) for number in child.stdout.readline().split()]
 
 
-def _calls(children: dict[str, Any], numbers: tuple[int, int, int], turns: int) -> dict[str, list[float]]:
+def _call(
+    children: dict[str, Any], numbers: tuple[int, int, int], turns: int, made: dict[str, list[list[float]]]
+) -> None:
+    """Adds turns of calls, in one order and then in the other; the bare program takes no pixels."""
     threads, pixels, batch = numbers
-    samples: dict[str, list[float]] = {name: [] for name in children if not (pixels and name == "bare")}
-    for turn in range(2 + turns):
-        for name, own in samples.items():
-            made = [each / 1e3 for each in _ask(children[name], threads, CALLS, pixels, batch)[1:]]
-            if turn >= 2:
-                own.extend(made[1:])  # the first call of a turn finds cold caches
-    return samples
+    names = [name for name in children if not (pixels and name == "bare")]
+    for turn in range(WARM_TURNS + turns):
+        for name in names[:: 1 if turn % 2 else -1]:
+            took = [each / 1e3 for each in _ask(children[name], threads, CALLS, pixels, batch)[1:]]
+            if turn >= WARM_TURNS:
+                made.setdefault(name, []).append(took[1:])  # the first call of a turn finds cold caches
 
 
-def _rates(children: dict[str, Any]) -> dict[str, dict[str, list[float]]]:
-    rates: dict[str, dict[str, list[float]]] = {}
-    for _ in range(8):
-        for name in ("native", "python"):
-            for threads in (1, 2):
+def _rate(children: dict[str, Any], rates: dict[str, dict[str, list[float]]]) -> None:
+    for turn in range(4):
+        for name in [*children][:: 1 if turn % 2 else -1]:
+            for threads in THREADS:
                 seconds = _ask(children[name], threads, 200, 0, 1)[0] / 1e9
                 rates.setdefault(name, {}).setdefault(str(threads), []).append(threads * 200 / seconds)
-    return rates
 
 
 def _start_table(starts: dict[str, list[list[float]]]) -> Table:
@@ -147,11 +164,30 @@ def _start_table(starts: dict[str, list[list[float]]]) -> Table:
     return table
 
 
-def _call_table(calls: dict[str, dict[str, list[float]]]) -> Table:
-    table = make_table("images, batch", "program", "min us", "median us")
-    for kind, samples in calls.items():
-        for name, own in samples.items():
-            table.add_row(kind, name, f"{min(own):.2f}", f"{statistics.median(own):.2f}")
+def _call_table(calls: Turns) -> Table:
+    table = make_table("images, batch", "program", "min us", "median us", "added us", "allowed us", caption=ALLOWED)
+    for kind, programs in calls.items():
+        bare = programs.get("bare")
+        for name, turns in programs.items():
+            every = [took for turn in turns for took in turn]
+            added = allowed = ""
+            if bare is not None and name != "bare":
+                added = f"{_added(turns, bare):.2f}"
+            if bare is not None and name == "native":
+                allowed = f"{1 + statistics.median(took for turn in bare for took in turn) / 100:.2f}"
+            table.add_row(kind, name, f"{min(every):.2f}", f"{statistics.median(every):.2f}", added, allowed)
+    return table
+
+
+def _added(turns: list[list[float]], bare: list[list[float]]) -> float:
+    pairs = zip(turns, bare, strict=True)
+    return statistics.median(statistics.median(ours) - statistics.median(theirs) for ours, theirs in pairs)
+
+
+def _rate_table(rates: dict[str, dict[str, list[float]]]) -> Table:
+    table = make_table("calls a second, median", *(f"{threads} threads" for threads in THREADS))
+    for name, made in rates.items():
+        table.add_row(name, *(f"{statistics.median(each):.0f}" for each in made.values()))
     return table
 
 

@@ -173,6 +173,11 @@ class Range:
         """What the values of all images were."""
         return self.splits[0].merged(self.splits[1])
 
+    def merged(self, other: Range) -> Range:
+        """What one pass over the images of both would have given, bit for bit."""
+        mine, others = self.splits, other.splits
+        return Range((mine[0].merged(others[0]), mine[1].merged(others[1])))
+
     def disagreement(self, threshold: Threshold) -> float | None:
         """The difference of the splits' thresholds, as a fraction of the larger one; None if a split has no image."""
         if not all(split.values for split in self.splits):

@@ -17,7 +17,7 @@ from wrn_deploy.calib.qat.scale_search import search_scales
 from wrn_deploy.calib.qat.trainable import Trainable
 from wrn_deploy.errors import DeployError
 
-__all__ = ["Answer", "TrainingWatch", "answer_with", "finetune_graph"]
+__all__ = ["Answer", "Together", "TrainingWatch", "answer_with", "finetune_graph"]
 
 Floats = npt.NDArray[np.float32]
 Answer = Callable[[Floats], Floats]
@@ -39,8 +39,35 @@ class TrainingWatch(Protocol):
         """
 
 
+class Part(Protocol):
+    """The part of one of several processes, counted from 0."""
+
+    @property
+    def rank(self) -> int:
+        """The process."""
+
+    def of(self, count: int) -> slice:
+        """The images of a batch of `count` that are its own."""
+
+
+class Together(Protocol):
+    """The processes that train one graph together; each draws the same batches, and takes its own part of each."""
+
+    @property
+    def shard(self) -> Part:
+        """Which part of a batch is this process's."""
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """The sum over all processes, in each of them."""
+
+
 def finetune_graph(
-    qdq: ir.Model, fp32: ir.Model, batches: Iterator[Batch], schedule: Schedule, watch: TrainingWatch
+    qdq: ir.Model,
+    fp32: ir.Model,
+    batches: Iterator[Batch],
+    schedule: Schedule,
+    watch: TrainingWatch,
+    together: Together,
 ) -> None:
     """Changes the values of the Q/DQ graph, never its nodes, in place, to those that `watch` called the best.
 
@@ -54,6 +81,8 @@ def finetune_graph(
         batches: normalised images (N, 3, H, W) and labels (N,), at least one batch more than there are steps.
         schedule: loss, length and rate.
         watch: called for every step, and judges some.
+        together: the processes, of which each gets the sum of all gradients: the steps are those of one process, up to
+            rounding.
 
     Raises:
         DeployError: the loss is not finite.
@@ -70,16 +99,21 @@ def finetune_graph(
     best, losses = values.state(), list[float]()
     if schedule.scales:
         _refine_scales(student, values, loss_of, next(batches))
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    _start_alike(parameters, together)
     for step in range(1, schedule.steps + 1):
         rate = float(cosine.get_last_lr()[0])
-        loss = loss_of(next(batches), values.constants())
-        losses.append(float(loss.detach()))
+        loss = _part_of_loss(loss_of, next(batches), values.constants(), together.shard)
+        losses.append(float(together.sum(loss.detach().clone())))
         if not np.isfinite(losses[-1]):
             raise DeployError(
                 f"the loss became {losses[-1]} in step {step}: fine-tuning diverged; lower the learning rate (--lr)"
             )
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad = together.sum(parameter.grad)
         optimizer.step()
         cosine.step()
         watch.advance()
@@ -91,6 +125,26 @@ def finetune_graph(
             losses.clear()
     values.restore(best)
     values.store()
+
+
+def _start_alike(parameters: list[torch.Tensor], together: Together) -> None:
+    """Gives all processes the first one's parameters: refined scales may differ in last bits on other machines."""
+    with torch.no_grad():
+        for parameter in parameters:
+            own = parameter if together.shard.rank == 0 else torch.zeros_like(parameter)
+            parameter.copy_(together.sum(own.clone()))
+
+
+def _part_of_loss(
+    loss_of: Callable[[Batch, Values], torch.Tensor], batch: Batch, constants: Values, shard: Part
+) -> torch.Tensor:
+    """What this process's images add to the mean loss of the batch."""
+    images, labels = batch
+    part = shard.of(len(labels))
+    share = (part.stop - part.start) / len(labels)
+    part = part if share else slice(0, 1)  # of a batch that is smaller than the number of processes: counts 0 times
+    loss: torch.Tensor = loss_of((images[part], labels[part]), constants) * share
+    return loss
 
 
 def _refine_scales(

@@ -7,7 +7,8 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
-from wrn_deploy.calib.qat.execute import OPERATORS, GraphStep, Inputs, TorchGraph
+from wrn_deploy.calib.qat.execute import GraphStep, Inputs, TorchGraph
+from wrn_deploy.calib.qat.operators import OPERATORS
 from wrn_deploy.graph import DEQUANTIZE, QUANTIZE
 
 __all__ = ["search_scales"]

@@ -11,7 +11,8 @@ from typing import Any
 import onnx_ir as ir
 import torch
 
-from wrn_deploy.calib.qat.execute import TorchGraph, round_through
+from wrn_deploy.calib.qat.execute import TorchGraph
+from wrn_deploy.calib.qat.operators import round_through
 from wrn_deploy.calib.qat.parameters import BiasNames, codes_of, floats_of, integer_biases_of, scales_of, tied_scales
 from wrn_deploy.calib.writing.for_onnxruntime import LARGEST_BIAS
 from wrn_deploy.calib.writing.qdq import SMALLEST

@@ -19,12 +19,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from wrn_deploy import Batcher, DeployError, Overloaded, Runner, UsageError
-from wrn_deploy.data.any_image import fit_images
+from wrn_deploy import Batcher, DeployError, Overloaded, Runner, UsageError, read_image
 
 __all__ = ["Settings", "create_app"]
 
@@ -95,7 +93,7 @@ class Service:
         assert self.runner is not None
         assert self.batcher is not None
         try:
-            pixels = await asyncio.to_thread(self._fit, content)  # other requests go on while an image is decoded
+            pixels = await asyncio.to_thread(read_image, content, self.runner)  # other requests go on meanwhile
             logits = await self.batcher.predict_async(pixels)
         except Overloaded as error:
             raise HTTPException(503, str(error), {"Retry-After": "1"}) from error
@@ -134,13 +132,6 @@ class Service:
             self.answered[response.status_code] += 1
             self.seconds += time.perf_counter() - start
         return response
-
-    def _fit(self, content: bytes) -> npt.NDArray[np.uint8]:
-        """Decodes, resizes and crops an image as calibration and evaluation did."""
-        assert self.runner is not None
-        _, images = next(fit_images([content], self.runner.bundle.spec.preprocessing, 1))
-        image: npt.NDArray[np.uint8] = images[0]
-        return image
 
     async def _read_body(self, request: Request) -> bytes:
         """Refuses a body that is too large (413) before it is read, or while it is."""

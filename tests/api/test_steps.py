@@ -39,6 +39,7 @@ STEPS: list[tuple[Callable[..., Any], list[type], dict[str, str]]] = [
     (wrn_deploy.export_model, [ExportOptions, Overrides], {}),
     (wrn_deploy.import_model, [ImportOptions], {}),
     (wrn_deploy.calibrate, [CalibrateOptions, Quantization], {"weight_scales": "weights"}),
+    (wrn_deploy.calibrate_shard, [CalibrateOptions, Quantization], {"weight_scales": "weights"}),
     (wrn_deploy.tune, [TuneOptions], {}),
     (wrn_deploy.finetune, [FinetuneOptions, Schedule], {}),
     (wrn_deploy.build_engine, [BuildOptions, EngineOptions], {}),
@@ -46,6 +47,7 @@ STEPS: list[tuple[Callable[..., Any], list[type], dict[str, str]]] = [
     (wrn_deploy.evaluate, [MeasureOptions, Overrides], {}),
     (wrn_deploy.score, [ScoreOptions], {}),
     (wrn_deploy.merge_scores, [ScoreOptions], {}),
+    (wrn_deploy.evaluate_shard, [MeasureOptions], {}),
     (wrn_deploy.write_repository, [ServeModelOptions], {}),
     (
         wrn_deploy.train,
@@ -69,6 +71,7 @@ OWN = {
     "weights",
     "shard",
     "into",
+    "cluster",
 }  # no fields there
 
 

@@ -18,7 +18,7 @@ def test_a_server_is_measured_beside_the_runner(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.overhead.serving", str(bundle), "--out", str(out)]
     paths = os.pathsep.join([str(client_site()), *filter(None, sys.path), str(server_site())])
     ran = subprocess.run(
-        [*command, "--seconds", "1", "--load-seconds", "0.3"],
+        [*command, "--configs", "1x1,2x1", "--seconds", "1", "--load-seconds", "0.3"],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
@@ -30,6 +30,7 @@ def test_a_server_is_measured_beside_the_runner(tmp_path: Path) -> None:
     for batch in ("1", "8"):
         single = record["one_client_us"][batch]
         assert len(single["runner"]) == len(single["http"]) == len(single["grpc"]) > 0
-        assert [len(rates["server"]) for rates in record["closed_loop_per_s"][batch].values()] == [3] * 3
-    assert len(record["open_loop"]["latencies_us"]) > 0
+        for rates in record["closed_loop_per_s"][batch].values():
+            assert {who: len(found) for who, found in rates.items()} == {"runner": 3, "1x1": 3, "2x1": 3}
+    assert [len(record["open_loop"][config]["latencies_us"]) > 0 for config in ("1x1", "2x1")] == [True, True]
     assert "Open loop" in ran.stdout

@@ -22,7 +22,7 @@ from wrn_deploy.calib.collection.table import Equalization
 from wrn_deploy.calib.equalization.channels import channel_classes
 from wrn_deploy.calib.equalization.equalize import equalize, find_equalization
 from wrn_deploy.calib.placement import calibrated_tensors
-from wrn_deploy.calib.qat.execute import OPERATORS
+from wrn_deploy.calib.qat.operators import OPERATORS
 from wrn_deploy.calib.writing.fold_strides import fold_strides
 from wrn_deploy.calib.writing.qdq import INT8, rounded_up, weight_scale
 from wrn_deploy.graph import parameter

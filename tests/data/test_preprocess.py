@@ -6,6 +6,8 @@ import dataclasses
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.data.made import Pixels
-from wrn_deploy.data import Role, open_data
+from wrn_deploy.data import CorruptImage, Item, Role, open_data
 from wrn_deploy.data.preprocess import RESIZED_WHOLE, Batches, as_input, fit_image, normalize, scale_and_shift
 from wrn_deploy.errors import DeployError, OverLimit
 from wrn_deploy.spec import Interface, ModelSpec, Preprocessing
@@ -174,3 +176,42 @@ def test_an_input_larger_than_the_budget_is_refused() -> None:
     how = Preprocessing(height=20_000, width=20_000, mean=MEAN, std=STD, resize=20_000)
     with pytest.raises(OverLimit, match="the network's input needs 400,000,000 pixels: the limit is 100,000,000"):
         fit_image(np.zeros((8, 8, 3), dtype=np.uint8), how, "x")
+
+
+class Flawed:
+    """Images by their numbers, some of them corrupt."""
+
+    def __init__(self, count: int, corrupt: set[int]) -> None:
+        self.name, self.mirror = "flawed", True
+        self.labels: tuple[str, ...] = ()
+        self._count, self._corrupt = count, corrupt
+
+    def __len__(self) -> int:
+        return self._count
+
+    def items(self, order: np.random.Generator | None = None) -> Iterator[Item]:
+        assert order is None
+        return (Item(str(number), None, partial(self._load, number)) for number in range(self._count))
+
+    def _load(self, number: int) -> Pixels:
+        if number in self._corrupt:
+            raise CorruptImage(f"{number} is damaged")
+        return np.zeros((32, 32, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("aligned", "sizes"),
+    [(False, [["0", "2", "4"], ["5", "7", "8"], ["9"]]), (True, [["0", "2"], ["4", "5"], ["7", "8"], ["9"]])],
+)
+def test_aligned_batches_do_not_depend_on_corrupt_images(aligned: bool, sizes: list[list[str]]) -> None:
+    source = Flawed(10, {1, 3, 6})
+    batches = Batches(source, PLAIN, 3, max_corrupt=3, aligned=aligned)
+    assert [list(batch.names) for batch in batches] == sizes
+    assert batches.corrupt == ["1", "3", "6"]
+
+
+def test_an_aligned_batch_without_images_is_left_out_and_a_limit_holds() -> None:
+    names = [list(batch.names) for batch in Batches(Flawed(9, {3, 4, 5}), PLAIN, 3, max_corrupt=3, aligned=True)]
+    assert names == [["0", "1", "2"], ["6", "7", "8"]]
+    limited = Batches(Flawed(9, {1}), PLAIN, 3, limit=4, max_corrupt=1, aligned=True)
+    assert [list(batch.names) for batch in limited] == [["0", "2"], ["3", "4"]]

@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from tests.data.made import Pixels
 from tests.data.properties import quickly
 from wrn_deploy.data import Item, Role, open_data
-from wrn_deploy.data.sampling.subset import even_sample, subset
+from wrn_deploy.data.sampling.block import Block
+from wrn_deploy.data.sampling.subset import adjacent, even_sample, subset
+from wrn_deploy.data.sources import StreamPart, indexed_source, stream_source
+from wrn_deploy.errors import UsageError
 
 
 class Sorted:
@@ -98,3 +101,76 @@ def test_a_subset_and_its_complement_are_the_whole(total: int, wanted: set[int],
     assert {*found[0]} == wanted
     assert sorted(found[0] + found[1]) == [*range(total)]
     assert source.decoded == []
+
+
+@quickly
+@given(st.integers(1, 300), st.integers(1, 400), st.integers(1, 40))
+def test_the_shards_of_a_sample_are_the_sample(total: int, count: int, shards: int) -> None:
+    size = min(count, total)
+    shards = min(shards, size)
+    source = Sorted(total)
+    parts = [even_sample(source, count, Block(index=index, count=shards).of(size)) for index in range(shards)]
+    assert [int(item.name) for part in parts for item in part.items()] == chosen(total, count)
+    assert [len(part) for part in parts] == [len([*part.items()]) for part in parts]
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@quickly
+@given(st.integers(1, 300), st.integers(1, 40), st.integers(1, 9))
+def test_adjacent_images_in_blocks_are_all_images(total: int, shards: int, unit: int) -> None:
+    shards = min(shards, -(-total // unit))
+    blocks = [Block(index=index, count=shards).of(total, unit) for index in range(shards)]
+    parts = [[int(item.name) for item in adjacent(Sorted(total), block).items()] for block in blocks]
+    assert [number for part in parts for number in part] == [*range(total)]
+    assert all(part[0] % unit == 0 for part in parts)
+
+
+def test_more_shards_than_units_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"shard 0/5: expected at most 4 shards of 13 images, 4 or more in each"):
+        Block(index=0, count=5).of(13, 4)
+
+
+def black() -> Pixels:
+    return np.zeros((2, 2, 3), dtype=np.uint8)
+
+
+class Parts:
+    """Three parts of 10, 0 and 5 images; notes which of them are read."""
+
+    def __init__(self) -> None:
+        self.read: list[int] = []
+        sizes = (10, 0, 5)
+        starts = (0, 10, 10)
+        parts = [
+            StreamPart(size, 0, partial(self._items, number, start, size))
+            for number, (start, size) in enumerate(zip(starts, sizes, strict=True))
+        ]
+        self.source = stream_source("parts", parts)
+
+    def _items(self, number: int, start: int, size: int) -> Iterator[Item]:
+        self.read.append(number)
+        for index in range(start, start + size):
+            yield Item(str(index), None, black)
+
+
+@pytest.mark.parametrize(("places", "read"), [(range(3, 9), [0]), (range(10, 15), [2]), (range(8, 12), [0, 2])])
+def test_parts_outside_of_a_shard_are_not_read(places: range, read: list[int]) -> None:
+    """An empty part need not be skipped."""
+    parts = Parts()
+    assert [int(item.name) for item in adjacent(parts.source, places).items()] == [*places]
+    assert [number for number in parts.read if number != 1] == read
+    parts.read.clear()
+    assert [int(item.name) for item in even_sample(parts.source, 15, places).items()] == [*places]
+    assert [number for number in parts.read if number != 1] == read
+
+
+def test_an_indexed_source_makes_no_item_that_is_not_wanted() -> None:
+    made: list[int] = []
+
+    def item(index: int) -> Item:
+        made.append(index)
+        return Item(str(index), None, black)
+
+    source = indexed_source("indexed", 20, item)
+    assert [found.name for found in adjacent(source, range(7, 9)).items()] == ["7", "8"]
+    assert made == [7, 8]

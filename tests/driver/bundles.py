@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,28 +29,44 @@ def make_bundle(
     flavor: str = "tensorrt",
     profiles: Profiles = ((1, 1, 1), (2, 8, 16)),
     pixels: bool = False,
+    plan_pixels: bool = False,
+    top_k: int | None = None,
     user_allocation: bool = False,
+    facts: Mapping[str, Any] | None = None,
 ) -> Bundle:
-    """A bundle of a network of 8 x 8 images and 10 classes that has the plan alone."""
+    """A bundle of a network of 8 x 8 images and 10 classes that has the plan alone.
+
+    Args:
+        folder: where to.
+        flavor: the plan's.
+        profiles: (minimum, optimum, maximum) batches.
+        pixels: whether graphs and plan take pixels.
+        plan_pixels: whether the plan alone takes pixels.
+        top_k: the number of best classes to output; None: all logits.
+        user_allocation: as in `Plan`.
+        facts: what the manifest says of the plan and is not so.
+    """
     how = Preprocessing(height=SIDE, width=SIDE, mean=(0.5,) * 3, std=(0.25,) * 3)
     spec = ModelSpec(
         name="wrn-16-2", family="cifar_wrn", depth=16, widen=2, classes=CLASSES, preprocessing=how,
-        interface=Interface(pixels=pixels),
+        interface=Interface(pixels=pixels, top_k=top_k),
     )  # fmt: skip
+    taken = dataclasses.replace(spec, interface=Interface(pixels=True)) if plan_pixels else spec
     bundle = Bundle.create(folder, spec, random_weights=True)
     path = f"fp16-{flavor}.plan"
     batches = [dict(zip(("minimum", "optimum", "maximum"), each, strict=True)) for each in profiles]
-    facts = {
+    said = {
         "flavor": flavor, "version": VERSIONS[flavor], "compute_capability": "9.0", "gpu": "NVIDIA H200",
-        "profiles": batches, "inputs": [dataclasses.asdict(spec.input)],
+        "profiles": batches, "inputs": [dataclasses.asdict(taken.input)],
         "outputs": [dataclasses.asdict(output) for output in spec.outputs], "precision": {}, "memory": {},
+        **(facts or {}),
     }  # fmt: skip
     with bundle.transaction() as step:
-        plan = pack_plan(spec.input, spec.outputs, profiles, flavor=flavor, user_allocation=user_allocation)
+        plan = pack_plan(taken.input, spec.outputs, profiles, flavor=flavor, user_allocation=user_allocation)
         step.file(path).write_bytes(plan)
         recipe = Recipe(parents={}, options={}, tools={})
         key = f"plan-fp16-{flavor}"
-        step.add(key, kind=Kind.PLAN, precision=Precision.FP16, path=path, recipe=recipe, facts=facts)
+        step.add(key, kind=Kind.PLAN, precision=Precision.FP16, path=path, recipe=recipe, facts=said)
     return Bundle.open(folder)
 
 

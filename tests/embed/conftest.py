@@ -9,11 +9,13 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from wrn_deploy import Runner
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches
@@ -24,6 +26,7 @@ from wrn_deploy.progress import Silent
 
 DRIVER = Path(__file__).with_name("driver.cpp")
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
+CODES = {np.dtype(np.uint8): 1, np.dtype(np.float32): 5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,21 @@ class Ran:
 
 
 Driver = Callable[..., Ran]
+
+
+def compare_bytes(
+    drive: Driver, bundle: Path, precision: str, images: npt.NDArray[Any], count: int, folder: Path
+) -> None:
+    """Runs all outputs of `count` images in the Runner and in the library, and compares their bytes."""
+    sent = np.resize(images, (count, *images.shape[1:]))
+    (folder / "sent").write_bytes(sent.tobytes())
+    with Runner.open(bundle, precision=precision, backend="onnxruntime", threads=1) as runner:
+        wanted = runner.run(sent)
+        names = [output.name for output in runner.outputs]
+    given = (precision, CODES[sent.dtype], folder / "sent", count, folder / "results")
+    ran = drive("run", bundle, *given)
+    assert (ran.code, ran.err, ran.statuses) == (0, "", [0, 0, 0, 0]), ran
+    assert (folder / "results").read_bytes() == b"".join(wanted[name].tobytes() for name in names)
 
 
 @pytest.fixture(scope="session", params=["native", "python"])

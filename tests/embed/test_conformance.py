@@ -16,7 +16,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tests.embed.conftest import Driver
+from tests.embed.conftest import Driver, compare_bytes
 from tests.manifests import edit_manifest, read_record, write_record
 from wrn_deploy import Runner
 from wrn_deploy.bundle import Bundle
@@ -27,21 +27,6 @@ from wrn_deploy.models import Overrides
 from wrn_deploy.pipeline.networks.export import ExportOptions, export_bundle
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
 from wrn_deploy.progress import Silent
-
-CODES = {np.dtype(np.uint8): 1, np.dtype(np.float32): 5}
-
-
-def _compare(drive: Driver, bundle: Path, precision: str, images: npt.NDArray[Any], count: int, folder: Path) -> None:
-    """Runs all outputs of `count` images in the Runner and in the library, and compares their bytes."""
-    sent = np.resize(images, (count, *images.shape[1:]))
-    (folder / "sent").write_bytes(sent.tobytes())
-    with Runner.open(bundle, precision=precision, backend="onnxruntime", threads=1) as runner:
-        wanted = runner.run(sent)
-        names = [output.name for output in runner.outputs]
-    given = (precision, CODES[sent.dtype], folder / "sent", count, folder / "results")
-    ran = drive("run", bundle, *given)
-    assert (ran.code, ran.err, ran.statuses) == (0, "", [0, 0, 0, 0]), ran
-    assert (folder / "results").read_bytes() == b"".join(wanted[name].tobytes() for name in names)
 
 
 @pytest.mark.parametrize("count", [1, 7, 300])
@@ -57,7 +42,7 @@ def test_a_network_of_digits(
     count: int,
 ) -> None:
     sent = images if dtype == "uint8" else normalize(images, Bundle.open(made_bundle).spec.preprocessing)
-    _compare(drive, made_bundle, precision, sent, count, tmp_path)
+    compare_bytes(drive, made_bundle, precision, sent, count, tmp_path)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
@@ -65,13 +50,13 @@ def test_pixels_in_and_the_top_classes_and_features_out(
     drive: Driver, made_interface_bundle: Path, images: npt.NDArray[np.uint8], tmp_path: Path, precision: str
 ) -> None:
     for count in (1, 5):
-        _compare(drive, made_interface_bundle, precision, images, count, tmp_path)
+        compare_bytes(drive, made_interface_bundle, precision, images, count, tmp_path)
 
 
 def test_feature_maps(drive: Driver, trained: Path, images: npt.NDArray[np.uint8], tmp_path: Path) -> None:
     weights = trained / "weights.safetensors"
     export_bundle(ExportOptions(model="wrn-10-1", out=tmp_path / "b", weights=weights, feature_maps=True), Silent())
-    _compare(drive, tmp_path / "b", "fp32", images, 3, tmp_path)
+    compare_bytes(drive, tmp_path / "b", "fp32", images, 3, tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +79,7 @@ def cifar(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wrn_16_2_on_cifar_10(drive: Driver, cifar: Path, shared_data: Path, tmp_path: Path, precision: str) -> None:
     with np.load(shared_data / "cifar10" / "test-exact-1017.npz") as loaded:
         images = loaded["images"][:64]
-    _compare(drive, cifar, precision, images, 64, tmp_path)
+    compare_bytes(drive, cifar, precision, images, 64, tmp_path)
 
 
 # ---- bundles that cannot be opened ----

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from wrn_deploy.errors import DeployError, MachineError
 from wrn_deploy.runtime import sessions
 from wrn_deploy.runtime.providers import CPU, CUDA, RTX, TENSORRT, has_provider, providers
-from wrn_deploy.runtime.sessions import infer_with, open_session
+from wrn_deploy.runtime.sessions import SPIN, infer_with, open_session
 
 # Printed by onnxruntime-gpu 1.31.1 without CUDA's libraries.
 NOT_LOADED = (
@@ -157,3 +158,19 @@ def test_telemetry_is_off_before_the_import_unless_the_user_says_otherwise(
     command = [sys.executable, "-c", code, str(made_bundle / "fp32.onnx")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == wanted
+
+
+@pytest.mark.parametrize(
+    ("value", "given", "sleeps"), [(None, None, False), ("0", None, True), ("1", None, False), ("0", True, False)]
+)
+def test_idle_threads_sleep_if_the_environment_or_the_caller_says_so(
+    made_bundle: Path, monkeypatch: pytest.MonkeyPatch, value: str | None, given: bool | None, sleeps: bool
+) -> None:
+    monkeypatch.delenv(SPIN, raising=False)
+    if value is not None:
+        monkeypatch.setenv(SPIN, value)
+    session = open_session(made_bundle / "fp32.onnx", spins=given)
+    entries = []
+    with contextlib.suppress(RuntimeError):  # raised for an entry that is not there
+        entries.append(session.get_session_options().get_session_config_entry("session.intra_op.allow_spinning"))
+    assert entries == (["0"] if sleeps else [])

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from wrn_deploy.data.any_image import AnyImage
     from wrn_deploy.pipeline.inference.models import ModelLike
     from wrn_deploy.pipeline.inference.predict import Prediction
+    from wrn_deploy.runtime.runner import Runner
     from wrn_deploy.spec import ModelSpec, Precision
 
     class Network(nn.Module):
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     Some = TypeVar("Some", bound=AnyImage)
     Images: TypeAlias = AnyImage | npt.NDArray[np.float32] | torch.Tensor | list[Some] | tuple[Some, ...]
 
-__all__ = ["extract_feat", "get_model", "list_models", "predict"]
+__all__ = ["extract_feat", "get_model", "list_models", "predict", "read_image"]
 
 
 def list_models(pattern: str | None = None) -> list[str]:
@@ -202,3 +203,35 @@ def extract_feat(
 
     found = extract_features(model, images, backend, precision, maps=maps)
     return found if maps else found[0]
+
+
+def read_image(image: AnyImage, runner: Runner) -> npt.NDArray[np.uint8]:
+    """One image as a runner or a `Batcher` takes it, decoded, resized and cropped as `predict` does; for services.
+
+    It works in the calling thread, so other threads can decode at the same time, and within the limits of `--limit`.
+    `predict` decodes in another process, which native code that crashes cannot take along.
+
+    Args:
+        image: a path, the bytes of an image file such as a JPEG, a Pillow image, or a uint8 array (height, width, 3).
+        runner: what is to run it; its bundle says how images are prepared.
+
+    Returns:
+        uint8 (height, width, 3), RGB, at the network's size.
+
+    Raises:
+        DeployError: it cannot be read or decoded, is over a limit, or does not have the network's size, and the bundle
+            does not resize.
+
+    Example:
+        >>> import wrn_deploy
+        >>> picture = wrn_deploy.example("example").picture.read_bytes()
+        >>> with wrn_deploy.Runner.open("example", backend="onnxruntime") as runner:
+        ...     logits = runner.predict(wrn_deploy.read_image(picture, runner)[None])
+        >>> logits.argmax().item()
+        7
+    """
+    from wrn_deploy.data.any_image import fit_images
+
+    _, images = next(fit_images([image], runner.bundle.spec.preprocessing, 1))
+    fitted: npt.NDArray[np.uint8] = images[0]
+    return fitted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wrn_deploy.api.shared import BundleLike, StrPath, member, opened, shown
 
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from wrn_deploy.calib.options import Loss, Rounding, WeightScales
     from wrn_deploy.data.corrupt import MaxCorrupt
     from wrn_deploy.manifest import Artifact
+    from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions
     from wrn_deploy.pipeline.quantization.lint import LintReport
     from wrn_deploy.progress import Progress
 
-__all__ = ["calibrate", "finetune", "lint", "tune"]
+__all__ = ["calibrate", "calibrate_options", "finetune", "lint", "tune"]
 
 
 def calibrate(
@@ -65,8 +66,37 @@ def calibrate(
         >>> wrn_deploy.calibrate("bundle", "digits", size=64).path
         'calibration.json'
     """
+    from wrn_deploy.pipeline.quantization.calibrate import calibrate_bundle
+
+    options = calibrate_options(
+        data,
+        size=size,
+        method=method,
+        percentile=percentile,
+        equalize=equalize,
+        exact_input=exact_input,
+        full_range=full_range,
+        weight_scales=weight_scales,
+        rounding=rounding,
+        threads=threads,
+        max_corrupt=max_corrupt,
+        workers=workers,
+    )
+    return calibrate_bundle(opened(bundle), options, shown(progress))
+
+
+def calibrate_options(
+    data: str,
+    *,
+    exact_input: bool | None,
+    full_range: bool,
+    weight_scales: WeightScales | str,
+    rounding: Rounding | str,
+    **more: Any,
+) -> CalibrateOptions:
+    """The options that the pipeline takes, from those of a function; `more` are the fields that have the same names."""
     from wrn_deploy.calib.options import Rounding, WeightScales
-    from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
+    from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions
     from wrn_deploy.pipeline.quantization.quantize import Quantization
 
     quantization = Quantization(
@@ -75,18 +105,7 @@ def calibrate(
         weights=member(WeightScales, weight_scales),
         rounding=member(Rounding, rounding),
     )
-    options = CalibrateOptions(
-        data=data,
-        size=size,
-        method=method,
-        percentile=percentile,
-        equalize=equalize,
-        quantization=quantization,
-        threads=threads,
-        max_corrupt=max_corrupt,
-        workers=workers,
-    )
-    return calibrate_bundle(opened(bundle), options, shown(progress))
+    return CalibrateOptions(data=data, quantization=quantization, **more)
 
 
 def tune(

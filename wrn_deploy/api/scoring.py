@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wrn_deploy.api.shared import BundleLike, StrPath, member, opened, shown
+from wrn_deploy.api.shared import BundleLike, StrPath, engine_of, member, opened, shown
 
 if TYPE_CHECKING:
+    from wrn_deploy.cluster.options import ClusterOptions
     from wrn_deploy.data.corrupt import MaxCorrupt
     from wrn_deploy.pipeline.scoring.score import Scored
     from wrn_deploy.pipeline.scoring.summary import Summary
@@ -35,6 +36,7 @@ def score(
     max_corrupt: MaxCorrupt = 0,
     max_damaged: int = 0,
     workers: int | None = None,
+    cluster: ClusterOptions | None = None,
     progress: Progress | None = None,
 ) -> Scored:
     """Scores any number of images, each shard to a parquet part: `wrn-deploy score`.
@@ -57,6 +59,7 @@ def score(
         max_corrupt: how many corrupt images of a shard to skip at most.
         max_damaged: how many damaged shards to skip at most.
         workers: processes that decode images.
+        cluster: run the shards on Ray; None: here.
         progress: shows progress and warnings; None: shows nothing.
 
     Raises:
@@ -91,7 +94,7 @@ def score(
         max_damaged=max_damaged,
         workers=workers,
     )
-    return score_data(opened(bundle), options, shown(progress))
+    return score_data(opened(bundle), options, shown(progress), engine=engine_of(cluster))
 
 
 def merge_scores(

@@ -32,6 +32,7 @@ def write_repository(
     gpus: Sequence[int] = (),
     max_batch: int | None = None,
     threads: int | None = None,
+    ensemble: bool = False,
     progress: Progress | None = None,
 ) -> list[WrittenModel]:
     """Writes bundles into a model repository for Triton: `wrn-deploy repository`.
@@ -49,6 +50,7 @@ def write_repository(
         gpus: the GPUs to run on; empty: all for "tensorrt", the CPU for "onnxruntime".
         max_batch: the largest batch; None: the plan's, or 32.
         threads: CPU threads of each instance; None: all cores.
+        ensemble: also write NAME-ensemble, which takes encoded images (JPEG, PNG, ...).
         progress: shows progress and warnings; None: shows nothing.
 
     Returns:
@@ -82,6 +84,7 @@ def write_repository(
         gpus=tuple(gpus),
         max_batch=max_batch,
         threads=threads,
+        ensemble=ensemble,
     )
     return write([opened(bundle) for bundle in bundles], Path(out), options, shown(progress))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -10,9 +11,11 @@ from wrn_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from wrn_deploy.bundle import Bundle
+    from wrn_deploy.cluster.options import ClusterOptions
+    from wrn_deploy.cluster.work import Engine, Finished, Job
     from wrn_deploy.progress import Progress
 
-__all__ = ["BundleLike", "StrPath", "Three", "member", "opened", "shown"]
+__all__ = ["BundleLike", "StrPath", "Three", "engine_of", "member", "opened", "shown"]
 
 StrPath: TypeAlias = str | os.PathLike[str]
 BundleLike: TypeAlias = "Bundle | StrPath"
@@ -41,3 +44,18 @@ def shown(progress: Progress | None) -> Progress:
     from wrn_deploy.progress import Silent
 
     return Silent() if progress is None else progress
+
+
+def engine_of(cluster: ClusterOptions | None) -> Engine:
+    """What runs the shards of a job: this process, or workers of a Ray cluster."""
+    if cluster is None:
+        from wrn_deploy.cluster.here import run_here
+
+        return run_here
+
+    def run(job: Job, take: Callable[[Finished], None], progress: Progress) -> None:
+        from wrn_deploy.cluster.ray import run_on_ray
+
+        run_on_ray(job, cluster, take, progress)
+
+    return run

@@ -82,17 +82,27 @@ def verify(bundle: StrPath, *, require_signature: StrPath | None = None, progres
 
 
 def embed_library(
-    out: StrPath, *, python: bool = False, headers: StrPath | None = None, progress: Progress | None = None
+    out: StrPath,
+    *,
+    python: bool = False,
+    headers: StrPath | None = None,
+    tensorrt: Sequence[StrPath] = (),
+    progress: Progress | None = None,
 ) -> Embedded:
-    """Builds the C library and writes header, library, CMake package and example: `wrn-deploy embed`.
+    """Writes the C library with its header, CMake package and example: `wrn-deploy embed`.
+
+    The library in C++ is the installed wheel's, if that has one and neither `headers` nor `tensorrt` is given; else
+    it is built.
 
     Args:
         out: the folder; other files in it stay.
         python: build the library that starts this Python, with every backend; else the one that runs ONNX Runtime.
-        headers: the folder of ONNX Runtime's C headers; None: where the system has them.
+        headers: the folder of ONNX Runtime's C headers, to build with; None: where the system has them.
+        tensorrt: folders with the headers of TensorRT or TensorRT-RTX, to build what runs their plans too.
         progress: shows progress and warnings; None: shows nothing.
 
     Raises:
+        UsageError: both `python` and `tensorrt`.
         MachineError: a compiler, headers or a package is missing.
 
     Example:
@@ -104,5 +114,5 @@ def embed_library(
     """
     from wrn_deploy.embed.package import write_package
 
-    folder = None if headers is None else Path(headers)
-    return write_package(Path(out), shown(progress), python=python, headers=folder)
+    folder, plans = None if headers is None else Path(headers), [Path(each) for each in tensorrt]
+    return write_package(Path(out), shown(progress), python=python, headers=folder, tensorrt=plans)

@@ -28,6 +28,7 @@ ENVIRONMENT: Mapping[str, str] = {
     "WRN_DEPLOY_LIMITS": "(as --limit)",
     "WRN_DEPLOY_REQUIRE_SIGNATURE": "(as --require-signature)",
     "WRN_DEPLOY_ALLOW_HOST_CODE": "(as --allow-host-code)",
+    "WRN_DEPLOY_SPIN": "(0: idle threads of ONNX Runtime sleep)",
     "WRN_DEPLOY_WEIGHTS_URL": "(a mirror of published weights)",
 }
 
@@ -59,7 +60,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "inference": {
         "example": "Copy a small trained bundle and a picture: a first try without PyTorch.",
         "predict": "Print the labels and scores of images.",
-        "embed": "Build the C library: wrn_runner.h, libwrn_runner.so, a CMake package.",
+        "embed": "Write the C library: wrn_runner.h, libwrn_runner.so, a CMake package.",
     },
     "scoring": {
         "score": "Score any number of images, shard by shard; resumable, and on many machines.",

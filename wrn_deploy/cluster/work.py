@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
-__all__ = ["Finished", "Job", "Worker"]
+from wrn_deploy.progress import Progress
+
+__all__ = ["Engine", "Finished", "Job", "Worker"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,3 +54,7 @@ class Job(Protocol):
 
     def open(self, threads: int | None) -> AbstractContextManager[Worker]:
         """A worker for the block, with as many CPU threads; None: one per core."""
+
+
+# Runs all shards of a job in any order; calls the function in this process, one at a time, for each that is done.
+Engine: TypeAlias = Callable[[Job, Callable[[Finished], None], Progress], None]

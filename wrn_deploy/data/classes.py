@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import numpy as np
+import functools
 
 from wrn_deploy.data import Item, OpenedSource
 from wrn_deploy.data.imagenet_classes import CLASSES, ilsvrc_indices
 from wrn_deploy.data.labels import are_indices, sort_naturally
-from wrn_deploy.data.sources import LazySource
+from wrn_deploy.data.sources import LazySource, items_from
 from wrn_deploy.errors import DeployError
 from wrn_deploy.spec import ModelSpec
 
@@ -93,6 +91,7 @@ def _noted(source: OpenedSource, text: str) -> OpenedSource:
         name=source.name,
         count=len(source),
         read=source.items,
+        read_from=functools.partial(items_from, source),
         labels=source.labels,
         mirror=source.mirror,
         notes=(*source.notes, f"{source.name}: {text}"),
@@ -100,10 +99,15 @@ def _noted(source: OpenedSource, text: str) -> OpenedSource:
 
 
 def _relabel(source: OpenedSource, labels: tuple[str, ...], indices: list[int]) -> OpenedSource:
-    def read(order: np.random.Generator | None) -> Iterator[Item]:
-        for item in source.items(order):
-            yield item if item.label is None else Item(item.name, indices[item.label], item.load)
+    def relabelled(item: Item) -> Item:
+        return item if item.label is None else Item(item.name, indices[item.label], item.load)
 
     return LazySource(
-        name=source.name, count=len(source), read=read, labels=labels, mirror=source.mirror, notes=source.notes
+        name=source.name,
+        count=len(source),
+        read=lambda order: map(relabelled, source.items(order)),
+        read_from=lambda first: map(relabelled, items_from(source, first)),
+        labels=labels,
+        mirror=source.mirror,
+        notes=source.notes,
     )

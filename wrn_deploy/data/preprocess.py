@@ -131,6 +131,8 @@ class Batches:
         limit: stop after this number of images; None: all.
         order: draws a random order; None: the source's own.
         max_corrupt: more corrupt images than this are an error.
+        aligned: every `size` images of the source make a batch: one with a corrupt image is smaller, and those after it
+            have the same images as without it.
         corrupt: the names of those that were left out.
         decoders: its processes decode, to the same batches, to the last bit. None: this process decodes, which an image
             that makes native code crash ends.
@@ -143,18 +145,22 @@ class Batches:
     limit: int | None = None
     order: np.random.Generator | None = None
     max_corrupt: MaxCorrupt = 0
+    aligned: bool = False
     corrupt: list[str] = field(default_factory=list)
     decoders: Decoders | KeptDecoders | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         self.corrupt = []
         taken = 0
-        with contextlib.closing(self._readable()) as readable:
-            wanted = itertools.islice(readable, self.limit)
-            while decoded := list(itertools.islice(wanted, self.size)):
+        with contextlib.closing(self._images()) as images:
+            wanted = images if self.aligned else (found for found in images if found is not None)
+            while group := list(itertools.islice(wanted, self._next_size(taken))):
+                decoded = [found for found in group if found is not None]
                 taken += len(decoded)
-                labels = np.array([-1 if item.label is None else item.label for item, _ in decoded], dtype=np.int64)
-                yield Batch(np.stack([image for _, image in decoded]), labels, tuple(item.name for item, _ in decoded))
+                if decoded:
+                    labels = np.array([-1 if item.label is None else item.label for item, _ in decoded], dtype=np.int64)
+                    names = tuple(item.name for item, _ in decoded)
+                    yield Batch(np.stack([image for _, image in decoded]), labels, names)
         if not taken:
             raise DeployError(f"{self.source.name} has no readable image: expected at least one")
 
@@ -162,10 +168,15 @@ class Batches:
         """The number of images, if none is corrupt."""
         return len(self.source) if self.limit is None else min(self.limit, len(self.source))
 
-    def _readable(self) -> Generator[tuple[Item, npt.NDArray[np.uint8]]]:
+    def _next_size(self, taken: int) -> int:
+        return self.size if self.limit is None else min(self.size, self.limit - taken)
+
+    def _images(self) -> Generator[tuple[Item, npt.NDArray[np.uint8]] | None]:
+        """The images; None for one that was left out."""
         for item, outcome in self._outcomes():
             if isinstance(outcome, CorruptImage):
                 self._leave_out(item, outcome)
+                yield None
             elif isinstance(outcome, Exception):
                 raise outcome
             else:

@@ -6,10 +6,12 @@ import importlib.util
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from wrn_deploy.embed.tensorrt import PlanHeaders, find_cuda_headers, find_plan_headers
 from wrn_deploy.errors import MachineError
 from wrn_deploy.process.children import run_child
 from wrn_deploy.process.scratch import scratch_folder
@@ -25,17 +27,31 @@ SOURCES = resources.files("wrn_deploy.native")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NativeTools:
-    """What builds the library: CMake, and the folder with ONNX Runtime's C header."""
+    """What builds the library.
+
+    Attributes:
+        cmake: its path.
+        headers: the folder with ONNX Runtime's C header.
+        plans: headers of TensorRT and TensorRT-RTX, to build what runs their plans too.
+        cuda: the folder with CUDA's headers; None without plans.
+    """
 
     cmake: str
     headers: Path
+    plans: tuple[PlanHeaders, ...] = ()
+    cuda: Path | None = None
 
 
-def find_native_tools(headers: Path | None = None) -> NativeTools:
-    """Examines this machine; `headers` is where the user has ONNX Runtime's headers, or a release of it.
+def find_native_tools(headers: Path | None = None, tensorrt: Sequence[Path] = ()) -> NativeTools:
+    """Examines this machine.
+
+    Args:
+        headers: where the user has ONNX Runtime's headers, or a release of it.
+        tensorrt: where the user has the headers of TensorRT, of TensorRT-RTX, or of both; empty: build without.
 
     Raises:
-        MachineError: not on Linux, or no CMake, no C++ compiler, or no headers of ONNX Runtime 1.17 or newer.
+        MachineError: not on Linux, or no CMake, no C++ compiler, or no headers of ONNX Runtime 1.17 or newer, of
+            TensorRT or of CUDA.
     """
     if not sys.platform.startswith("linux"):
         raise MachineError(f"this is {sys.platform}: the C++ library is built on Linux alone")
@@ -60,7 +76,9 @@ def find_native_tools(headers: Path | None = None) -> NativeTools:
         raise MachineError(
             f"{found / HEADER} {has}: expected {OLDEST_API} or newer, as ONNX Runtime 1.{OLDEST_API} has"
         )
-    return NativeTools(cmake=cmake, headers=found.resolve())
+    plans = tuple(find_plan_headers(folder) for folder in tensorrt)
+    cuda = find_cuda_headers() if plans else None
+    return NativeTools(cmake=cmake, headers=found.resolve(), plans=plans, cuda=cuda)
 
 
 def native_obstacle() -> str | None:
@@ -87,7 +105,10 @@ def install_native(tools: NativeTools, folder: Path) -> None:
             build,
             "-DCMAKE_BUILD_TYPE=Release",
             "-DCMAKE_INSTALL_LIBDIR=lib",
+            f"-DWRN_TENSORRT={'ON' if tools.plans else 'OFF'}",
         ]
+        configure += [f"-D{plan.flavor.upper()}_INCLUDE_DIR={plan.folder}" for plan in tools.plans]
+        configure += [f"-DCUDA_INCLUDE_DIR={tools.cuda}"] if tools.plans else []
         _run([tools.cmake, *configure, f"-DONNXRUNTIME_INCLUDE_DIR={tools.headers}"])
         _run([tools.cmake, "--build", build, "--parallel"])
         _run([tools.cmake, "--install", build, "--strip", "--prefix", made])

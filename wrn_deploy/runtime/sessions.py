@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -24,8 +25,9 @@ from wrn_deploy.runtime.providers import (
     providers,
 )  # fmt: skip
 
-__all__ = ["infer_all", "infer_with", "open_session", "session_errors"]
+__all__ = ["SPIN", "infer_all", "infer_with", "open_session", "session_errors"]
 
+SPIN = "WRN_DEPLOY_SPIN"
 FATAL_ONLY = 4  # ONNX Runtime's severity: it raises errors too, and its log has a graph's names as they are
 
 
@@ -36,7 +38,7 @@ def open_session(
     *,
     plans_memory: bool = True,
     fuses_qdq: bool = True,
-    spins: bool = True,
+    spins: bool | None = None,
     keeps_memory: bool = True,
     traces: Path | None = None,
 ) -> Any:
@@ -51,7 +53,8 @@ def open_session(
         fuses_qdq: whether to fuse Q/DQ into integer kernels. Off for graphs made for TensorRT: with Q/DQ and a MaxPool
             in an fp16 graph, ONNX Runtime 1.31 and 1.32 compute other numbers (measured).
         spins: whether idle threads wait busily for the next operator. Off where several sessions take turns, or where
-            other programs need the cores: on a busy machine waiting takes a third of the CPU time (measured).
+            other programs need the cores: on a busy machine waiting takes a third of the CPU time (measured). None:
+            yes, unless the environment variable WRN_DEPLOY_SPIN is 0.
         keeps_memory: whether to keep the memory of a run for the next one. Off where many sessions take turns.
         traces: the folder for a JSON file of each node's times, whose path `end_profiling()` returns. Threads then do
             not spin between runs, so that sessions can take turns.
@@ -68,7 +71,7 @@ def open_session(
     if not fuses_qdq:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     options.enable_cpu_mem_arena = keeps_memory
-    if not spins:
+    if not (os.environ.get(SPIN) != "0" if spins is None else spins):
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
         options.intra_op_num_threads = threads

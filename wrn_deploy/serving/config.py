@@ -10,9 +10,13 @@ from wrn_deploy.runtime.plan_profile import PlanProfile
 from wrn_deploy.serving.text_format import Config
 from wrn_deploy.spec import TensorSpec
 
-__all__ = ["DATA_TYPES", "LABELS", "PREFIX", "ServedModel", "TritonBackend", "make_config", "parameter_of"]
+__all__ = [
+    "DATA_TYPES", "LABELS", "MODEL_FILE", "PREFIX", "ServedModel", "TritonBackend", "make_config", "output_entries",
+    "parameter_of", "parameters_of", "tensor_entry",
+]  # fmt: skip
 
 LABELS = "labels.txt"
+MODEL_FILE = "model.py"  # what the python backend loads
 PREFIX = "wrn_deploy_"  # of our parameters in a configuration
 
 # numpy's name of a type -> Triton's
@@ -74,7 +78,7 @@ def make_config(model: ServedModel) -> Config:
     Batches are formed with `dynamic_batching { }`: a batch runs as soon as an instance is free, with all requests that
     wait. No queue policy is written: with `default_queue_policy`, Triton 2.51.0 stalled requests for 500 ms.
     """
-    parameters = {f"{PREFIX}{name}": {"string_value": value} for name, value in model.facts.items()}
+    parameters = parameters_of(model.facts)
     if model.backend is TritonBackend.ONNXRUNTIME and model.threads is not None:
         parameters["intra_op_thread_count"] = {"string_value": str(model.threads)}
     return {
@@ -82,14 +86,19 @@ def make_config(model: ServedModel) -> Config:
         "backend": str(model.backend),
         "default_model_filename": model.file,
         "max_batch_size": model.max_batch,
-        "input": [_tensor(model.inputs)],
-        "output": [_output(output, labels=model.labels) for output in model.outputs],
+        "input": [tensor_entry(model.inputs)],
+        "output": output_entries(model),
         "instance_group": [_instances(model)],
         "dynamic_batching": {},
         "version_policy": {"latest": {"num_versions": 1}},
         "model_warmup": [_warm_up(model.inputs, batch) for batch in sorted({1, model.max_batch})],
         "parameters": parameters,
     }
+
+
+def parameters_of(facts: Mapping[str, str]) -> Config:
+    """The parameters of a configuration, with our prefix."""
+    return {f"{PREFIX}{name}": {"string_value": value} for name, value in facts.items()}
 
 
 def parameter_of(config: Config, name: str) -> str | None:
@@ -99,13 +108,15 @@ def parameter_of(config: Config, name: str) -> str | None:
     return value
 
 
-def _tensor(tensor: TensorSpec) -> Config:
+def tensor_entry(tensor: TensorSpec) -> Config:
+    """An input or output in a configuration."""
     return {"name": tensor.name, "data_type": DATA_TYPES[tensor.dtype], "dims": list(tensor.shape)}
 
 
-def _output(tensor: TensorSpec, *, labels: bool) -> Config:
-    named = labels and tensor.name == "logits"  # top_classes holds numbers: its positions are no classes
-    return {**_tensor(tensor), **({"label_filename": LABELS} if named else {})}
+def output_entries(model: ServedModel) -> list[Config]:
+    """The outputs of a configuration; only `logits` has names of classes: `top_classes` contains numbers."""
+    named = {"logits": {"label_filename": LABELS}} if model.labels else {}
+    return [{**tensor_entry(output), **named.get(output.name, {})} for output in model.outputs]
 
 
 def _instances(model: ServedModel) -> Config:

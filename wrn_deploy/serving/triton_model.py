@@ -18,9 +18,10 @@ import triton_python_backend_utils as pb
 from wrn_deploy.errors import DeployError
 from wrn_deploy.runtime.backend import Array
 from wrn_deploy.runtime.runner import Runner
+from wrn_deploy.runtime.sessions import SPIN
 from wrn_deploy.serving.config import PREFIX
 
-__all__ = ["TritonPythonModel"]
+__all__ = ["TritonPythonModel", "output_tensor", "text_of"]
 
 CONSUMED = b"used_dltensor"  # a capsule keeps no copy of its name
 
@@ -40,6 +41,7 @@ class TritonPythonModel:
         """
         if args["model_instance_kind"] == "GPU":  # before a library of CUDA is loaded
             os.environ["CUDA_VISIBLE_DEVICES"] = args["model_instance_device_id"]
+        os.environ.setdefault(SPIN, "0")  # the cores are the server's too, and half as fast with spinning threads
         config = json.loads(args["model_config"])
         given = {
             name.removeprefix(PREFIX): entry["string_value"]
@@ -68,7 +70,7 @@ class TritonPythonModel:
             found = self._runner.run(batches[0] if len(batches) == 1 else np.concatenate(batches))
         except Exception as error:  # noqa: BLE001 (whatever it is, a client waits for it)
             if len(requests) == 1:
-                return [pb.InferenceResponse(error=pb.TritonError(_text(error)))]
+                return [pb.InferenceResponse(error=pb.TritonError(text_of(error)))]
             return [response for request in requests for response in self.execute([request])]
         responses, start = [], 0
         for batch in batches:
@@ -81,10 +83,10 @@ class TritonPythonModel:
         self._runner.close()
 
     def _response(self, found: dict[str, Array], start: int, end: int) -> Any:
-        return pb.InferenceResponse([_tensor(name, found[name][start:end]) for name in self._outputs])
+        return pb.InferenceResponse([output_tensor(name, found[name][start:end]) for name in self._outputs])
 
 
-def _tensor(name: str, array: Array) -> Any:
+def output_tensor(name: str, array: Array) -> Any:
     """An output tensor of Triton's.
 
     The stub renames the capsule that it has consumed to "used_dlpack". numpy, which knows "used_dltensor" alone, would
@@ -96,5 +98,6 @@ def _tensor(name: str, array: Array) -> Any:
     return tensor
 
 
-def _text(error: Exception) -> str:
+def text_of(error: Exception) -> str:
+    """What a client is told of an error."""
     return str(error) if isinstance(error, DeployError) else f"{type(error).__name__}: {error}"

@@ -62,9 +62,9 @@ std::string Bundle::file(const std::string &key) const {
   return join(folder_, manifest_.artifacts.find(key)->second.path);
 }
 
-std::string Bundle::load_graph(const std::string &key) {
+std::string Bundle::load(const std::string &key, bool graph) {
   for (int reading = 0;; ++reading) try {
-      return read_graph(key);
+      return read(key, graph);
     } catch (const Unfit &) {
       if (reading == kReadings) throw;
       std::string now = read_manifest();
@@ -74,7 +74,7 @@ std::string Bundle::load_graph(const std::string &key) {
     }
 }
 
-std::string Bundle::read_graph(const std::string &key) const {
+std::string Bundle::read(const std::string &key, bool graph) const {
   const std::string remedy = command_for(key);
   const auto found = manifest_.artifacts.find(key);
   if (found == manifest_.artifacts.end()) throw Unfit(folder_ + " has no " + key + ": run `" + remedy + "`");
@@ -99,7 +99,7 @@ std::string Bundle::read_graph(const std::string &key) const {
   if (!whole)
     throw Unfit(path + " is not the file that the manifest describes (sha256 " + artifact.sha256.substr(0, 12) + ", " +
                 std::to_string(artifact.size_bytes) + " bytes): it was changed or damaged; run `" + remedy + "`");
-  check_graph(content, path);
+  if (graph) check_graph(content, path);
   return content;
 }
 
@@ -122,6 +122,10 @@ void Bundle::check_origin(const Artifact &artifact, const std::string &remedy) c
 }
 
 std::string Bundle::command_for(const std::string &key) const {
+  if (starts_with(key, "plan-")) {
+    const std::size_t dash = key.find('-', 5);
+    return "wrn-deploy build-engine " + folder_ + " --" + key.substr(5, dash - 5) + " --flavor " + key.substr(dash + 1);
+  }
   if (starts_with(key, "onnx-int8")) return "wrn-deploy calibrate " + folder_ + " --calib-data DATA";
   if (model().family == "imported")
     return "wrn-deploy import FILE.onnx --mean R,G,B --std R,G,B --out " + folder_;

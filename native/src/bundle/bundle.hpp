@@ -1,4 +1,4 @@
-// bundle.hpp: a bundle's folder: its manifest, and its graphs with every check of the Python runner; never writes.
+// bundle.hpp: a bundle's folder: its manifest, and its graphs and plans with every check of the Python runner; never writes.
 #pragma once
 
 #include <string>
@@ -14,15 +14,21 @@ class Bundle {
 
   const std::string &folder() const { return folder_; }
   const Model &model() const { return manifest_.model; }
+  bool has(const std::string &key) const { return manifest_.artifacts.count(key) > 0; }
+  // What the manifest says of an artifact that is there.
+  const Json &facts(const std::string &key) const { return manifest_.artifacts.find(key)->second.facts; }
   // The path of an artifact's file, for errors.
   std::string file(const std::string &key) const;
 
   // The graph `key`, checked: it is there, not stale, the file that the manifest describes, and harmless. A bundle that
   // another process changes meanwhile is read again.
-  std::string load_graph(const std::string &key);
+  std::string load_graph(const std::string &key) { return load(key, true); }
+  // The plan `key`, checked in the same way; only TensorRT can tell whether it is harmless.
+  std::string load_plan(const std::string &key) { return load(key, false); }
 
  private:
-  std::string read_graph(const std::string &key) const;
+  std::string load(const std::string &key, bool graph);
+  std::string read(const std::string &key, bool graph) const;
   void check_origin(const Artifact &artifact, const std::string &remedy) const;
   std::string command_for(const std::string &key) const;
   std::string read_manifest() const;

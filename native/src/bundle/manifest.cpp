@@ -1,94 +1,20 @@
 #include "bundle/manifest.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
-#include <initializer_list>
 #include <utility>
 
 #include "bundle/budget.hpp"
 #include "error.hpp"
 #include "text/format.hpp"
 #include "text/json.hpp"
+#include "text/record.hpp"
 #include "text/sha256.hpp"
 
 namespace wrn {
 namespace {
 
 constexpr const char *kFormat = "2", *kFormatAsFraction = "2.0";  // the same number to Python
-
-// A value and its place, as in manifest.json.model.classes; what it is not is said as wrn_deploy/files/record.py does.
-struct Value {
-  const Json &json;
-  std::string name;
-
-  [[noreturn]] void refuse(const std::string &expected) const {
-    const std::string shown = json.shown();
-    std::size_t end = 0;
-    for (int letters = 0; letters < 80 && end < shown.size(); ++letters) next_code(shown, end);
-    throw Unfit(name + " is " + shown.substr(0, end) + ": expected " + expected);
-  }
-  [[noreturn]] void impossible(const std::string &why) const { throw Unfit(name + " is impossible (" + why + ")"); }
-
-  // The value of a record's field.
-  Value at(const char *field) const { return {json.object()->find(field)->second, name + "." + field}; }
-
-  // Checks that it is a record with exactly these fields.
-  const Value &record(std::initializer_list<const char *> fields) const {
-    if (json.object() == nullptr) refuse("a record");
-    const std::vector<std::string> expected(fields.begin(), fields.end());
-    for (const auto &member : *json.object())
-      if (std::find(expected.begin(), expected.end(), member.first) == expected.end())
-        throw Unfit(name + " has the unknown field " + quoted(member.first) + ": expected " + joined(expected));
-    std::vector<std::string> sorted = expected;
-    std::sort(sorted.begin(), sorted.end());
-    for (const std::string &field : sorted)
-      if (json.object()->count(field) == 0)
-        throw Unfit(name + " lacks the field " + quoted(field) + ": expected " + joined(expected));
-    return *this;
-  }
-  const Json::Object &members() const {
-    if (json.object() == nullptr) refuse("a record");
-    return *json.object();
-  }
-  const Json::Array &items() const {
-    if (json.array() == nullptr) refuse("a list");
-    return *json.array();
-  }
-  Value item(std::size_t index) const { return {items()[index], name + "[" + std::to_string(index) + "]"}; }
-  std::size_t sized(std::size_t count) const {
-    if (items().size() != count)
-      throw Unfit(name + " has " + std::to_string(items().size()) + " values: expected " + std::to_string(count));
-    return count;
-  }
-  const std::string &text() const {
-    if (json.string() == nullptr || utf8_fault(*json.string())) refuse("text");
-    return *json.string();
-  }
-  bool truth() const {
-    if (json.boolean() == nullptr) refuse("true or false");
-    return *json.boolean();
-  }
-  std::int64_t whole() const {
-    std::int64_t value = 0;
-    const std::string text = json.number() != nullptr ? json.number()->text : "";
-    const auto read = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (text.empty() || read.ec != std::errc() || read.ptr != text.data() + text.size()) refuse("an integer");
-    return value;
-  }
-  double finite() const {
-    double value = 0;
-    const std::string text = json.number() != nullptr ? json.number()->text : "";
-    const auto read = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (text.empty() || read.ec != std::errc() || !std::isfinite(value)) refuse("a finite number");
-    return value;
-  }
-  void one_of(std::initializer_list<const char *> known) const {
-    const std::vector<std::string> names(known.begin(), known.end());
-    if (json.string() == nullptr || std::find(names.begin(), names.end(), *json.string()) == names.end())
-      refuse("one of " + joined(names));
-  }
-};
 
 bool is_plain(const std::string &path) {
   std::size_t start = 0;
@@ -117,6 +43,7 @@ Artifact read_artifact(const Value &value) {
   value.record({"key", "kind", "precision", "path", "sha256", "size_bytes", "recipe", "facts"});
   Artifact made;
   value.at("facts").members();
+  made.facts = value.at("facts").json;
   made.key = value.at("key").text();
   value.at("kind").one_of({"weights", "onnx", "calibration", "plan", "report"});
   made.kind = value.at("kind").text();

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "text/json.hpp"
+
 namespace wrn {
 
 // An input or output of a graph; its shape leaves out the batch.
@@ -25,6 +27,7 @@ struct Artifact {
   std::string key, kind, path, sha256;
   std::uint64_t size_bytes = 0;
   std::map<std::string, std::string> parents;  // key -> sha256
+  Json facts;  // what was found while it was made: a record
 };
 
 // The network: its input and outputs, and from a pixel to the normalised input, value * scale + shift.

@@ -59,11 +59,10 @@ const char *dtype_name(std::int32_t dtype) {
 
 const Tensor &input_of(const Runner &runner, std::int32_t dtype) {
   const char *name = dtype_name(dtype);
-  const Model &model = runner.model();
-  if (dtype == model.input.dtype) return model.input;
-  if (dtype == WRN_UINT8) return model.pixels;
+  if (dtype == runner.input().dtype) return runner.input();
+  if (dtype == WRN_UINT8) return runner.model().pixels;
   usage(std::string("images are ") + name + ": this runner takes uint8" +
-        (model.input.dtype == WRN_UINT8 ? "" : " or float32"));
+        (runner.input().dtype == WRN_UINT8 ? "" : " or float32"));
 }
 
 const Tensor &output_of(const Runner &runner, std::int32_t index) {

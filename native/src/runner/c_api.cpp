@@ -25,20 +25,10 @@ constexpr std::size_t kRoom = 8192;  // bytes of a message
 
 thread_local char last[kRoom];
 
-// Memory for images, lent to the host.
-struct Slot {
-  void *data = nullptr;
-  Slot() = default;
-  Slot(Slot &&other) noexcept : data(std::exchange(other.data, nullptr)) {}
-  Slot(const Slot &) = delete;
-  Slot &operator=(const Slot &) = delete;
-  ~Slot() { std::free(data); }
-};
-
 struct Table {
   std::shared_mutex lock;
   std::map<std::uint64_t, std::shared_ptr<Runner>> runners;
-  std::map<std::uint64_t, Slot> slots;
+  std::map<std::uint64_t, std::shared_ptr<void>> slots;  // memory for images, lent to the host
   std::uint64_t next = 1;
 };
 
@@ -121,6 +111,8 @@ wrn::Wanted wanted_of(const wrn_options *options) {
   const char *usual = std::getenv("WRN_DEPLOY_REQUIRE_SIGNATURE");
   const char *key = given.require_signature != nullptr ? given.require_signature : usual;
   wanted.signed_by = key != nullptr ? key : "";
+  const char *code = std::getenv("WRN_DEPLOY_ALLOW_HOST_CODE");
+  wanted.host_code = given.allow_host_code != 0 || (code != nullptr && *code != '\0');
   return wanted;
 }
 
@@ -220,16 +212,12 @@ WRN_API std::int32_t wrn_slot_open(wrn_runner runner, std::int64_t count, wrn_sl
     const std::size_t size = wrn::size_of(slot, "wrn_slot", sizeof ours);
     if (count < 1)
       throw Error(WRN_ERROR, "a slot for " + std::to_string(count) + " images: expected at least 1");
-    made->check_open();
-    const Tensor &source = made->model().input;
-    constexpr std::size_t kLine = 64;  // of a cache
+    const Tensor &source = made->input();
     if (__builtin_mul_overflow(static_cast<std::size_t>(count), source.image_bytes, &ours.bytes) ||
         ours.bytes > SIZE_MAX / 2)
       throw std::bad_alloc();
-    Slot lent;
-    lent.data = std::aligned_alloc(kLine, (ours.bytes + kLine - 1) / kLine * kLine);
-    if (lent.data == nullptr) throw std::bad_alloc();
-    ours.data = lent.data, ours.count = count, ours.dtype = source.dtype;
+    std::shared_ptr<void> lent = made->lend(ours.bytes);
+    ours.data = lent.get(), ours.count = count, ours.dtype = source.dtype;
     Table &all = table();
     {
       const std::unique_lock<std::shared_mutex> lock(all.lock);
@@ -244,24 +232,26 @@ WRN_API std::int32_t wrn_slot_close(std::uint64_t id) {
   return guarded([=] {
     check_process();
     Table &all = table();
+    std::shared_ptr<void> lent;  // freed without the lock: CUDA may wait for the GPU
     const std::unique_lock<std::shared_mutex> lock(all.lock);
-    if (all.slots.erase(id) == 0)
+    const auto found = all.slots.find(id);
+    if (found == all.slots.end())
       usage("slot " + std::to_string(id) + " is not open: expected an id that wrn_slot_open returned");
+    lent = std::move(found->second);
+    all.slots.erase(found);
   });
 }
 
 WRN_API std::int32_t wrn_infer_device(
-    wrn_runner runner, const wrn_images *images, const wrn_buffer *outputs, std::size_t n_outputs, void *) {
+    wrn_runner runner, const wrn_images *images, const wrn_buffer *outputs, std::size_t n_outputs, void *stream) {
   return guarded([=] {
     const auto made = opened(runner);
-    wrn::checked(*made, images, outputs, n_outputs);
-    const Tensor &own = made->model().input, &source = wrn::input_of(*made, images->dtype);
+    const std::vector<void *> into = wrn::checked(*made, images, outputs, n_outputs);
+    const Tensor &own = made->input(), &source = wrn::input_of(*made, images->dtype);
     if (source.name != own.name)
       usage(std::string("images on a device are ") + wrn::dtype_name(source.dtype) + ": expected " +
             wrn::dtype_name(own.dtype) + " " + wrn::tuple(own.shape) + " each, normalised");
-    throw Error(WRN_ERROR, made->backend() + " " + made->precision() +
-                               " does not take arrays on a GPU: open the bundle with the backend tensorrt or "
-                               "tensorrt_rtx");
+    made->infer_device(images->data, images->count, into, stream);
   });
 }
 

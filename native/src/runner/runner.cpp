@@ -6,8 +6,10 @@
 #include <cmath>
 #include <cstring>
 #include <thread>
+#include <utility>
 
 #include "error.hpp"
+#include "runner/opening.hpp"
 #include "text/format.hpp"
 
 namespace wrn {
@@ -39,14 +41,22 @@ void normalise(const Model &model, const std::uint8_t *from, std::int64_t count,
     }
 }
 
+// Of a value that is not finite all bits of the exponent are set: one more there carries into the bit of the sign.
 bool all_finite(const float *values, std::size_t count) {
-  std::uint32_t odd = 0;  // a loop without branches, which compilers make vectors of
-  for (std::size_t at = 0; at < count; ++at) {
+  constexpr std::size_t kStep = 32;  // loops without branches, which compilers make vectors of
+  std::uint32_t odd[kStep] = {};
+  const auto carry = [values](std::size_t at) {
     std::uint32_t bits = 0;
     std::memcpy(&bits, values + at, sizeof bits);
-    odd |= static_cast<std::uint32_t>((bits & 0x7F800000U) == 0x7F800000U);
-  }
-  return odd == 0;
+    return (bits & 0x7FFFFFFFU) + 0x00800000U;
+  };
+  std::size_t at = 0;
+  for (; at + kStep <= count; at += kStep)
+    for (std::size_t lane = 0; lane < kStep; ++lane) odd[lane] |= carry(at + lane);
+  for (; at < count; ++at) odd[0] |= carry(at);
+  std::uint32_t all = 0;
+  for (const std::uint32_t lane : odd) all |= lane;
+  return (all >> 31) == 0;
 }
 
 // Throws unless all values of `count` images are finite; as wrn_deploy/runtime/finite.py.
@@ -109,9 +119,9 @@ class Runner::Lease {
 Runner::Runner(const std::string &folder, const Wanted &wanted)
     : most_(lanes_of(wanted)), bundle_(folder, wanted.signed_by), allow_nonfinite_(wanted.allow_nonfinite) {
   const auto open = [&](const std::string &backend, const std::string &precision) {
-    choice_ = choose(bundle_.folder(), backend, precision, wanted.threads);
-    const std::string graph = bundle_.load_graph(choice_.artifact);
-    engine_ = open_onnxruntime(graph, bundle_.model(), wanted.threads, bundle_.file(choice_.artifact));
+    Opened opened = open_first(
+        bundle_, choose(bundle_, backend, precision, wanted.threads), wanted.threads, wanted.host_code);
+    choice_ = std::move(opened.choice), engine_ = std::move(opened.engine);
   };
   try {
     open(wanted.backend, wanted.precision);
@@ -120,6 +130,7 @@ Runner::Runner(const std::string &folder, const Wanted &wanted)
     fell_back_ = printable(error.what());
     open("", "");
   }
+  input_ = engine_->input();
   add_lane();
 }
 
@@ -132,9 +143,9 @@ Runner::Lane &Runner::add_lane() {
 
 void Runner::infer(const void *images, std::int32_t dtype, std::int64_t count, const std::vector<void *> &outputs) {
   Lease lease(*this);
-  const bool normalises = dtype != model().input.dtype;
+  const bool normalises = dtype != input_.dtype;
   if (!normalises && dtype == WRN_FLOAT32 && !allow_nonfinite_)
-    check_finite(images, model().input, count, "the batch has", "check how they were normalised");
+    check_finite(images, input_, count, "the batch has", "check how they were normalised");
   run(lease.lane(), images, normalises, count, outputs);
 }
 
@@ -160,7 +171,7 @@ void Runner::run(
 // Runs a batch that is too large for the engine in pieces, and joins their outputs.
 void Runner::join(
     Lane &lane, const void *images, bool normalises, std::int64_t count, std::vector<std::vector<char>> &parts) {
-  const std::size_t bytes = normalises ? model().pixels.image_bytes : model().input.image_bytes;
+  const std::size_t bytes = normalises ? model().pixels.image_bytes : input_.image_bytes;
   std::vector<const void *> results(parts.size());
   for (std::int64_t start = 0; start < count; start += engine_->largest()) {
     const std::int64_t part = std::min(count - start, engine_->largest());
@@ -178,7 +189,7 @@ void Runner::join(
 // The images as the graph takes them; a batch that is too small repeats its images.
 const void *Runner::prepared(
     Lane &lane, const void *images, bool normalises, std::int64_t count, std::int64_t padded) {
-  const std::size_t bytes = model().input.image_bytes;
+  const std::size_t bytes = input_.image_bytes;
   if (normalises) {
     lane.normalised.resize(static_cast<std::size_t>(count) * bytes / sizeof(float));
     normalise(model(), static_cast<const std::uint8_t *>(images), count, lane.normalised.data());
@@ -193,10 +204,13 @@ const void *Runner::prepared(
 }
 
 void Runner::check_outputs(const std::vector<const void *> &results, std::int64_t count) const {
-  for (std::size_t at = 0; at < results.size(); ++at)
-    if (model().outputs[at].dtype == WRN_FLOAT32)
-      check_finite(results[at], model().outputs[at], count, backend() + " " + precision() + " gives",
+  for (std::size_t at = 0; at < results.size(); ++at) {
+    const Tensor &output = model().outputs[at];
+    const std::size_t values = static_cast<std::size_t>(count) * output.image_bytes / sizeof(float);
+    if (output.dtype == WRN_FLOAT32 && !all_finite(static_cast<const float *>(results[at]), values))
+      check_finite(results[at], output, count, backend() + " " + precision() + " gives",
                    "run another precision, such as fp32");
+  }
 }
 
 void Runner::warmup(const std::int64_t *batches, std::size_t n, std::int32_t iterations) {
@@ -224,7 +238,7 @@ void Runner::warmup(const std::int64_t *batches, std::size_t n, std::int32_t ite
       if (batches[at] < 1)
         throw Error(WRN_ERROR, "a batch of " + std::to_string(batches[at]) + " to warm up with: expected at least 1");
       const auto largest = std::min(batches[at], engine_->largest());
-      const std::vector<char> blank(static_cast<std::size_t>(largest) * model().input.image_bytes);
+      const std::vector<char> blank(static_cast<std::size_t>(largest) * input_.image_bytes);
       std::vector<const void *> results(model().outputs.size());
       for (std::int32_t turn = 0; turn < iterations; ++turn)
         for (std::int64_t start = 0; start < batches[at]; start += largest) {
@@ -236,9 +250,30 @@ void Runner::warmup(const std::int64_t *batches, std::size_t n, std::int32_t ite
     }
 }
 
-void Runner::check_open() const {
+void Runner::infer_device(
+    const void *images, std::int64_t count, const std::vector<void *> &outputs, void *stream) {
+  Lease lease(*this);
+  if (!engine_->takes_device_memory())
+    throw Error(WRN_ERROR, backend() + " " + precision() +
+                               " does not take arrays on a GPU: open the bundle with the backend tensorrt or "
+                               "tensorrt_rtx");
+  std::vector<DeviceBatch> parts;
+  for (std::int64_t start = 0; start < count; start += engine_->largest()) {
+    const auto skipped = static_cast<std::size_t>(start);
+    DeviceBatch part{std::min(count - start, engine_->largest()),
+                     static_cast<const char *>(images) + skipped * input_.image_bytes, {}};
+    for (std::size_t at = 0; at < outputs.size(); ++at)
+      part.outputs.push_back(static_cast<char *>(outputs[at]) + skipped * model().outputs[at].image_bytes);
+    engine_->check_device(part);
+    parts.push_back(std::move(part));
+  }
+  for (const DeviceBatch &part : parts) lease.lane().context->infer_device(part, stream);
+}
+
+std::shared_ptr<void> Runner::lend(std::size_t bytes) {
   const std::lock_guard<std::mutex> lock(lock_);
   if (closed_) throw Error(WRN_USAGE, "this runner is closed: open the bundle again");
+  return engine_->lend(bytes);
 }
 
 void Runner::close() {

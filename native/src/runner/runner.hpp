@@ -16,7 +16,7 @@ namespace wrn {
 struct Wanted {
   std::string backend, precision;  // empty: not named
   std::int32_t threads = 0, contexts = 0;
-  bool fallback = false, allow_nonfinite = false;
+  bool fallback = false, allow_nonfinite = false, host_code = false;
   std::string signed_by;  // empty: no signature is demanded
 };
 
@@ -28,11 +28,16 @@ class Runner {
   const std::string &backend() const { return choice_.backend; }
   const std::string &precision() const { return choice_.precision; }
   const std::string &fell_back() const { return fell_back_; }
+  const Tensor &input() const { return input_; }  // of what runs; a plan's need not be that of the graphs
 
   // Runs `count` images of `dtype` (the graph's own input, or pixels), and then writes the first outputs, whole.
   void infer(const void *images, std::int32_t dtype, std::int64_t count, const std::vector<void *> &outputs);
+  // Queues the images, `input()` in the memory of the GPU, on the caller's stream.
+  void infer_device(
+      const void *images, std::int64_t count, const std::vector<void *> &outputs, void *stream);
+  // Memory for images, which may outlive the runner.
+  std::shared_ptr<void> lend(std::size_t bytes);
   void warmup(const std::int64_t *batches, std::size_t n, std::int32_t iterations);
-  void check_open() const;
   // Refuses further calls, those that wait too, and waits for running ones.
   void close();
 
@@ -55,6 +60,7 @@ class Runner {
   std::size_t most_;  // calls at the same time
   Bundle bundle_;
   Choice choice_;
+  Tensor input_;
   std::string fell_back_;
   bool allow_nonfinite_;
   std::unique_ptr<Engine> engine_;

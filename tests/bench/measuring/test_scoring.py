@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.bench.measuring.test_accuracy import HOW, SPEC, Oracle, Source, answers_of, made_answers
 from wrn_deploy.bench.measuring.accuracy import LogitErrors
+from wrn_deploy.bench.measuring.exact_sum import ExactSum
 from wrn_deploy.bench.measuring.scoring import find_changes, look_up, score, score_all, to_png
 from wrn_deploy.bench.report.scores import ChangedImage, ClassScore
 from wrn_deploy.data.preprocess import Batches
@@ -48,8 +49,9 @@ def test_of_many_changed_images_some_are_kept_from_all_over_the_data(changed: in
 
 
 def test_errors_are_reported_for_all_but_the_reference_itself() -> None:
-    reference = made_answers([0], [0])
-    given = dataclasses.replace(reference, errors=LogitErrors(0.5, 0.25))
+    reference, quarters = made_answers([0], [0]), ExactSum()
+    quarters.add(np.array([0.0, 0.5]))
+    given = dataclasses.replace(reference, errors=LogitErrors(0.5, quarters))
     assert (score(given, reference).max_error, score(given, reference).mean_error) == (0.5, 0.25)
     assert (score(given, given).max_error, score(given, given).mean_error) == (None, None)
 

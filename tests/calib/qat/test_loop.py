@@ -18,6 +18,7 @@ from wrn_deploy.calib.qat.execute import TorchGraph
 from wrn_deploy.calib.qat.loop import Answer, finetune_graph
 from wrn_deploy.calib.qat.scale_search import search_scales
 from wrn_deploy.calib.qat.trainable import Trainable
+from wrn_deploy.training.execution.processes import Single
 
 Images = npt.NDArray[np.float32]
 
@@ -55,7 +56,7 @@ def test_the_loss_falls_and_the_best_is_kept(made: tuple[ir.Model, ir.Model], di
     labels = logits(source, digits[:16]).argmax(axis=1)
     trained, watched = int8.clone(), Watched(best=4)
     schedule = Schedule(steps=10, batch=16, rate=0.01, loss=loss)
-    finetune_graph(trained, source, batches(digits[:16], labels), schedule, watched)
+    finetune_graph(trained, source, batches(digits[:16], labels), schedule, watched, Single())
     assert watched.steps == 10
     assert [step for step, *_ in watched.looks] == [2, 4, 6, 8, 10]
     rates = [rate for _, rate, _, _ in watched.looks]
@@ -71,7 +72,7 @@ def test_the_loss_falls_and_the_best_is_kept(made: tuple[ir.Model, ir.Model], di
 def test_without_a_best_look_the_graph_is_as_it_was(made: tuple[ir.Model, ir.Model], digits: Images) -> None:
     source, int8 = made
     trained = int8.clone()
-    finetune_graph(trained, source, batches(digits[:8]), Schedule(steps=2, batch=8), Watched(best=0))
+    finetune_graph(trained, source, batches(digits[:8]), Schedule(steps=2, batch=8), Watched(best=0), Single())
     before, after = values_of(int8), values_of(trained)
     assert all(np.array_equal(before[name], after[name]) for name in before)
 

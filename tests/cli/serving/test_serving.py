@@ -42,6 +42,22 @@ def test_a_repository_is_written_and_checked(cli: Cli, folder: Path, tmp_path: P
     assert cli("repository", "-o", tmp_path / "models", "--check", "--json").json()[0]["ours"] is True
 
 
+def test_an_ensemble_is_written_on_request_and_checked(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    arguments = ("repository", folder, "--out", tmp_path / "models", "--runner", "onnxruntime", "--ensemble")
+    outcome = cli(*arguments)
+    assert outcome.out.splitlines()[-1] == "wrn-10-1-ensemble: takes encoded images (JPEG, PNG, ...)"
+    assert "wrn-10-1-decode: version 1 is written" in outcome.err
+    assert cli(*arguments, "--json").json()[0]["ensemble"] == "wrn-10-1-ensemble"
+    checked = cli("repository", "--out", tmp_path / "models", "--check", folder)
+    assert [line.partition(":")[0] for line in checked.out.splitlines()] == [
+        "wrn-10-1", "wrn-10-1-decode", "wrn-10-1-ensemble",
+    ]  # fmt: skip
+    shutil.rmtree(tmp_path / "models" / "wrn-10-1-decode")
+    outcome = cli("repository", "--out", tmp_path / "models", "--check")
+    assert outcome.code == 3
+    assert "wrn-10-1-ensemble: step 1, wrn-10-1-decode, names no model of the repository" in outcome.err
+
+
 def test_a_fault_is_exit_code_3(cli: Cli, folder: Path, tmp_path: Path) -> None:
     cli("repository", folder, "--out", tmp_path / "models", "--runner", "onnxruntime")
     (tmp_path / "models" / "wrn-10-1" / "labels.txt").unlink()

@@ -68,6 +68,24 @@ def test_what_is_wrong_in_a_bundle_is_said_with_the_remedy(bundle: Bundle) -> No
     assert "run `wrn-deploy calibrate" in str(found["calibration"])
 
 
+def test_the_state_is_the_kind_of_the_error_whatever_its_text_says(bundle: Bundle, tmp_path: Path) -> None:
+    folder = tmp_path / "it was made from nothing and is missing here"
+    shutil.copytree(bundle.folder, folder)
+    (folder / "fp16.onnx").write_bytes(b"changed")
+    (folder / "calibration.json").unlink()
+    view = look(folder)
+    assert isinstance(view, BundleView)
+    found = {entry.path: entry.state for entry in view.artifacts}
+    assert (found["fp32.onnx"], found["fp16.onnx"], found["calibration.json"]) == ("ok", "damaged", "missing")
+    record = read_record(bundle.folder)
+    for artifact in record["artifacts"].values():
+        artifact["recipe"]["parents"].update(dict.fromkeys(artifact["recipe"]["parents"], "0" * 64))
+    write_record(bundle.folder, record)
+    view = look(bundle.folder)
+    assert isinstance(view, BundleView)
+    assert {entry.path: entry.state for entry in view.artifacts}["fp16.onnx"] == "stale"
+
+
 def test_what_was_made_from_another_file_is_stale(bundle: Bundle) -> None:
     record = read_record(bundle.folder)
     for artifact in record["artifacts"].values():

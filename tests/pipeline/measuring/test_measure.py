@@ -23,6 +23,7 @@ from wrn_deploy.bench.report.report import Accuracy, Boundary, Report, Row, Warm
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.preprocess import Batches, normalize
+from wrn_deploy.data.sampling.block import Block
 from wrn_deploy.data.sampling.digest import DataDigest
 from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.pipeline.measuring import measure, rounds
@@ -82,7 +83,10 @@ class FakeWorker:
         device_ms = (self._count / 2,) * iterations if self._log.device_clock(self._name) else ()
         return Times((float(self._count),) * iterations, device_ms)
 
-    def ask(self, advance: Callable[[int], None], logits: LogitFile | None = None) -> Answers:
+    def ask(
+        self, advance: Callable[[int], None], logits: LogitFile | None = None, block: Block | None = None
+    ) -> Answers:
+        del block
         self._enter("ask", logits and logits.write)
         advance(2)
         predicted = np.array([0, 1]) if "fp32" in self._name else np.array([0, 2])

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
 import wrn_deploy
 from tests.export.foreign.graphs import Keras, export_torch
 from wrn_deploy.bundle import Bundle
+from wrn_deploy.calib.lint.finding import Target
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.engines.flavor import Flavor, installed_flavors
 from wrn_deploy.errors import DamagedFile, DeployError, GateError, StaleArtifact, UsageError
+from wrn_deploy.pipeline.finetuning.finetune import FinetuneOptions, Schedule, finetune_bundle
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions, evaluate_bundle
 from wrn_deploy.pipeline.networks.importing import ImportOptions, import_onnx
 from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions, calibrate_bundle
@@ -74,6 +78,18 @@ def test_a_runner_answers_as_the_network_does(imported: Bundle, trained: Path) -
 def test_plans_are_built_of_it(imported: Bundle) -> None:
     plan = wrn_deploy.build_engine(imported, "int8", flavor="tensorrt_rtx")
     assert plan.facts["precision"]["shares"]["int8"] > 0.9
+
+
+def test_it_is_fine_tuned(imported: Bundle, tmp_path: Path) -> None:
+    """Its graph has operators that our own exports do not have."""
+    shutil.copytree(imported.folder, tmp_path / "bundle")
+    own = {node.op_type for node in onnx.load(tmp_path / "bundle" / "fp32.onnx").graph.node}
+    assert {"GlobalAveragePool", "Flatten"} <= own
+    schedule = Schedule(steps=8, batch=32)
+    options = FinetuneOptions(data="digits", schedule=schedule, targets=(Target.TENSORRT,), limit=200, threads=1)
+    (graph,) = finetune_bundle(Bundle.open(tmp_path / "bundle"), options, Silent()).graphs
+    assert graph.difference < 0.1  # of PyTorch's logits from ONNX Runtime's
+    assert graph.after.agreement > 0.9
 
 
 def test_it_is_tuned_and_linted(imported: Bundle) -> None:

@@ -136,7 +136,7 @@ def test_the_runner_of_the_python_backend_must_exist(served: Bundle, tmp_path: P
     with pytest.raises(GateError, match="runner is nobody: expected one of"):
         check_repository(tmp_path / "models")
     (tmp_path / "models" / "wrn-10-1" / "1" / "model.py").unlink()
-    with pytest.raises(GateError, match=r"expected model\.py"):
+    with pytest.raises(GateError, match=r"version 1 has no model\.py"):
         check_repository(tmp_path / "models")
 
 

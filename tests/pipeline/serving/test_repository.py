@@ -82,6 +82,16 @@ def test_another_artifact_is_a_new_version_beside_the_old_one(served: Bundle, tm
     assert config_of(models / "wrn-10-1")["parameters"]["wrn_deploy_precision"]["string_value"] == "int8"
 
 
+def test_other_preprocessing_is_a_new_version(served: Bundle, tmp_path: Path) -> None:
+    """Of the same graph, which does not contain it: else the old mean would go on."""
+    write_repository([served], tmp_path / "models", ON_CPU, Silent())
+    preprocessing = dataclasses.replace(served.spec.preprocessing, mean=(0.25, 0.25, 0.25))
+    served.spec = dataclasses.replace(served.spec, preprocessing=preprocessing)
+    written = write_repository([served], tmp_path / "models", ON_CPU, Silent())[0]
+    assert written.version == 2
+    assert Bundle.open(written.folder / "2").spec.preprocessing == preprocessing
+
+
 def test_other_options_change_the_configuration_alone(served: Bundle, tmp_path: Path) -> None:
     models = tmp_path / "models"
     write_repository([served], models, ON_CPU, Silent())
@@ -224,8 +234,8 @@ def test_a_write_that_fails_leaves_the_model_as_it_was(
 
 
 def test_what_fails_the_checks_is_not_written(served: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = "wrn_deploy.pipeline.serving.repository.check_model"
-    monkeypatch.setattr(module, lambda *_arguments: ("a planted problem",))
+    module = "wrn_deploy.pipeline.serving.placing.check_model"
+    monkeypatch.setattr(module, lambda *_arguments, **_options: ("a planted problem",))
     with pytest.raises(GateError, match="a planted problem"):
         write_repository([served], tmp_path / "models", ON_CPU, Silent())
     assert {path.name for path in (tmp_path / "models").iterdir()} <= {".lock"}

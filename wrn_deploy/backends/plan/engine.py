@@ -225,8 +225,8 @@ def deserialize_plan(
         if not host_code:
             raise DeployError(
                 "the plan is version-compatible, so it contains code for this machine's processor, which is not run "
-                "unless you allow it: if you trust who built it, give --allow-host-code, or `allow_host_code=True` to "
-                "Runner.open"
+                "unless you allow it: if you trust who built it, give --allow-host-code, or set the option "
+                "allow_host_code"
             )
         runtime.engine_host_code_allowed = True
     try:

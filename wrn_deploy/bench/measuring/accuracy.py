@@ -11,6 +11,7 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
+from wrn_deploy.bench.measuring.exact_sum import ExactSum
 from wrn_deploy.data.preprocess import Batch, Batches, as_input
 from wrn_deploy.data.sampling.digest import DataDigest
 from wrn_deploy.errors import DeployError
@@ -36,10 +37,24 @@ class LogitFile:
 
 @dataclass(frozen=True, slots=True)
 class LogitErrors:
-    """The largest and the mean absolute difference of a logit from the reference's, over all images and classes."""
+    """The absolute differences of the logits from the reference's, over all images and classes.
+
+    Args:
+        largest: the largest difference.
+        total: their exact sum, so that those of shards merge.
+    """
 
     largest: float
-    mean: float
+    total: ExactSum
+
+    @property
+    def mean(self) -> float:
+        """The mean difference."""
+        return self.total.mean
+
+    def merged(self, other: LogitErrors) -> LogitErrors:
+        """The differences of both."""
+        return LogitErrors(max(self.largest, other.largest), self.total.merged(other.total))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,19 +86,17 @@ def ask(
 ) -> Answers:
     """Runs all labelled images through the backend; calls `advance` with the size of each batch.
 
-    Writes the logits to `logits` if this backend is the reference, and compares them with it if not.
+    A batch that is larger than the backend supports is run in parts. Writes the logits to `logits` if this backend is
+    the reference, and compares them with it if not.
 
     Raises:
         DeployError: an image has no label, or one outside the network's classes, or an output is not finite.
     """
-    names = [output.name for output in backend.outputs]
     predicted, labels, tops, digest = [], [], [], DataDigest()
     with _open_logits(logits) as kept:
         for batch in batches:
             _check_labels(batch, spec.classes)
-            prepared = as_input(batch.images, batches.preprocessing, backend.inputs[0])
-            outputs = backend.infer(fill(prepared, backend.batches[0]))
-            results = {name: output[: len(batch.labels)] for name, output in zip(names, outputs, strict=True)}
+            results = _run(backend, as_input(batch.images, batches.preprocessing, backend.inputs[0]))
             check_finite(
                 results, subject="the network gives", remedy="run another precision, such as fp32", names=batch.names
             )
@@ -104,6 +117,17 @@ def ask(
         in_top5=np.concatenate(top5) if top5 else None,
         errors=kept.errors(),
     )
+
+
+def _run(backend: Backend, images: Array) -> dict[str, Array]:
+    """The outputs for all images, by name."""
+    names, most = [output.name for output in backend.outputs], backend.batches[-1]
+    parts = []
+    for start in range(0, len(images), most):
+        part = images[start : start + most]
+        outputs = backend.infer(fill(part, backend.batches[0]))
+        parts.append([output[: len(part)] for output in outputs])
+    return {name: np.concatenate(outputs) for name, outputs in zip(names, zip(*parts, strict=True), strict=True)}
 
 
 def _check_labels(batch: Batch, classes: int) -> None:
@@ -152,7 +176,7 @@ class _Logits:
 
     def __init__(self, file: IO[bytes] | None, *, write: bool) -> None:
         self._file, self._write = file, write
-        self._largest, self._sum, self._count = 0.0, 0.0, 0
+        self._largest, self._total = 0.0, ExactSum()
 
     def take(self, logits: Array) -> None:
         """Writes the next images' logits, (N, classes), or compares them with the reference's.
@@ -177,12 +201,11 @@ class _Logits:
             raise DeployError("the reference saw fewer images: do not change the data during the measurement")
         differences = np.abs(own.reshape(-1).astype(np.float64) - reference)
         self._largest = max(self._largest, float(differences.max()))
-        self._sum += float(differences.sum())
-        self._count += differences.size
+        self._total.add(differences)
 
     def errors(self) -> LogitErrors | None:
         """Returns None if nothing was compared."""
-        return LogitErrors(self._largest, self._sum / self._count) if self._count else None
+        return LogitErrors(self._largest, self._total) if self._total.count else None
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from wrn_deploy.bench.measuring.latency import Times
 from wrn_deploy.bench.measuring.loadgen import Load
 from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.report import LoadResult, WarmUp
+from wrn_deploy.data.sampling.block import Block
 from wrn_deploy.errors import DeployError
 from wrn_deploy.process.children import Child
 from wrn_deploy.process.scratch import open_scratch_file
@@ -63,9 +64,11 @@ class Worker:
         """Runs a LoadGen scenario; its logs go to `folder`."""
         return cast("LoadResult", self._call("load", load, folder))
 
-    def ask(self, advance: Callable[[int], None], logits: LogitFile | None = None) -> Answers:
-        """Answers all images of the data; writes or compares their logits."""
-        return cast("Answers", self._call("ask", logits, advance=advance))
+    def ask(
+        self, advance: Callable[[int], None], logits: LogitFile | None = None, block: Block | None = None
+    ) -> Answers:
+        """Answers all images of the data, or those of one shard; writes or compares their logits."""
+        return cast("Answers", self._call("ask", logits, block, advance=advance))
 
     def peak_rss_bytes(self) -> int:
         """The largest resident set of its process so far."""

@@ -20,9 +20,11 @@ from wrn_deploy.bench.report.report import Boundary, LoadResult, WarmUp
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data import Role, open_data
 from wrn_deploy.data.classes import match_classes
-from wrn_deploy.data.corrupt import MaxCorrupt
+from wrn_deploy.data.corrupt import MaxCorrupt, count_allowed
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
 from wrn_deploy.data.preprocess import Batches, as_input
+from wrn_deploy.data.sampling.block import Block
+from wrn_deploy.data.sampling.subset import adjacent
 from wrn_deploy.errors import DeployError
 from wrn_deploy.machine import peak_rss_bytes
 from wrn_deploy.process.children import serve_parent
@@ -87,8 +89,8 @@ class _OpenCandidate:
     def load(self, load: Load, folder: Path) -> LoadResult:
         return run_scenario(self._backend, self._images(min(LIBRARY, self._config.limit or LIBRARY)), load, folder)
 
-    def ask(self, logits: LogitFile | None = None) -> Answers:
-        batches = self._batches(min(self._config.accuracy_batch, self._backend.batches[-1]))
+    def ask(self, logits: LogitFile | None = None, block: Block | None = None) -> Answers:
+        batches = self._batches(self._config.accuracy_batch, block or Block())
         workers = choose_workers(self._config.workers, batches.preprocessing, len(batches))
         with Decoders(workers) as batches.decoders, full_is_named():  # the logits lie in TMPDIR
             return ask(self._backend, batches, self._bundle.spec, lambda done: self._send(("progress", done)), logits)
@@ -104,14 +106,19 @@ class _OpenCandidate:
     def _section(self, batch: int) -> Section:
         return section_of(self._backends, self._config.boundary, lambda: self._images(batch), self._pool)
 
-    def _batches(self, size: int) -> Batches:
-        given = self._config
-        preprocessing = self._bundle.spec.preprocessing
-        return Batches(self._source, preprocessing, size, limit=given.limit, max_corrupt=given.max_corrupt)
+    def _batches(self, size: int, block: Block) -> Batches:
+        """Batches of the images of a shard; they begin at multiples of `size`, whichever shards there are."""
+        given, preprocessing = self._config, self._bundle.spec.preprocessing
+        if block.count == 1:
+            limit, most = given.limit, given.max_corrupt
+            return Batches(self._source, preprocessing, size, limit=limit, max_corrupt=most, aligned=True)
+        total = min(len(self._source), given.limit or len(self._source))
+        source, most = adjacent(self._source, block.of(total, size)), count_allowed(given.max_corrupt, total)
+        return Batches(source, preprocessing, size, max_corrupt=most, aligned=True)
 
     def _images(self, batch: int) -> Array:
         """The first images of the data as the backend takes them, repeated if there are fewer than `batch`."""
-        batches = self._batches(batch)
+        batches = self._batches(batch, Block())
         first = next(iter(batches))
         return fill(as_input(first.images, batches.preprocessing, self._backend.inputs[0]), batch)
 

@@ -69,16 +69,23 @@ def embed(
         bool, flag("--python", "Build the library that starts this Python: it has every backend.")
     ] = False,
     headers: Annotated[
-        Path | None, option("FOLDER", "ONNX Runtime's C headers. Default: where the system has them.")
+        Path | None,
+        option("FOLDER", "ONNX Runtime's C headers, to build with. Default: where the system has them."),
+    ] = None,
+    tensorrt: Annotated[
+        list[Path] | None,
+        option("FOLDER", "Headers of TensorRT or TensorRT-RTX: build what runs their plans too; repeatable."),
     ] = None,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Build the C library: wrn_runner.h, libwrn_runner.so, a CMake package.
+    """Write the C library: wrn_runner.h, libwrn_runner.so, a CMake package.
 
-    The library is C++ and runs ONNX Runtime on a CPU, without Python. With --python it is this environment's Runner.
+    The library is C++ and runs ONNX Runtime on a CPU, without Python, and plans on a GPU with --tensorrt. It is built
+    here if the installed wheel has none.
+    With --python it is this environment's Runner.
     """
     from wrn_deploy.cli.show.results import show_embedded
     from wrn_deploy.embed.package import write_package
 
-    embedded = write_package(out, new_progress(), python=python, headers=headers)
+    embedded = write_package(out, new_progress(), python=python, headers=headers, tensorrt=tensorrt or ())
     show_embedded(embedded, as_json=as_json)

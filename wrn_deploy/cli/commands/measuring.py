@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -13,13 +14,17 @@ from wrn_deploy.bench.report.report import Boundary
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.cli.options import shared as opt
 from wrn_deploy.cli.options.backends import Backends
+from wrn_deploy.cli.options.cluster import ClusterFlags, SpreadFlags
 from wrn_deploy.cli.options.declare import choice, either, flag, option, takes_groups, values
 from wrn_deploy.cli.options.shared import TIMING
 from wrn_deploy.cli.progress import new_progress
 from wrn_deploy.errors import UsageError
 
 if TYPE_CHECKING:
+    from wrn_deploy.bench.report.report import Report
+    from wrn_deploy.cluster.work import Finished
     from wrn_deploy.pipeline.measuring.measure import MeasureOptions
+    from wrn_deploy.progress import Progress
 
 __all__ = ["app"]
 
@@ -101,13 +106,17 @@ class LoadFlags:
 @app.command()
 @takes_groups
 def bench(
-    bundle: opt.BundlePath,
+    bundles: opt.BundlePaths,
     data: opt.Data,
     candidates: CandidateFlags,
     decoding: opt.DecodingFlags,
     timing: TimingFlags,
     load: LoadFlags,
-    out: Annotated[Path | None, option("FOLDER", "Folder for the reports. Default: BUNDLE/reports.")] = None,
+    cluster: ClusterFlags,
+    out: Annotated[
+        Path | None,
+        option("FOLDER", "Folder for the reports; of several bundles, one in it for each. Default: BUNDLE/reports."),
+    ] = None,
     pictures: Annotated[bool, either("pictures", "Keep thumbnails of images whose predicted class changes.")] = True,
     server: Annotated[
         str | None,
@@ -127,6 +136,8 @@ def bench(
     A candidate is a backend at a precision. fp32 is always measured, as the reference. Variants and other runtimes,
     such as torch_compile and openvino, are measured if named, or with --all. After an interruption, the same command
     continues after the last finished round.
+
+    Several bundles are measured one after the other, or each on a node of a Ray cluster (--ray).
     """
     from wrn_deploy.cli.show.results import show_report
     from wrn_deploy.pipeline.measuring.compare import check_conclusive
@@ -134,12 +145,21 @@ def bench(
     from wrn_deploy.pipeline.measuring.sittings import KEPT
     from wrn_deploy.pipeline.output_files import check_folder, reports_of, write_reports
 
-    opened, progress, timed = Bundle.open(bundle), new_progress(), timing.options()
-    folder = check_folder(out or reports_of(bundle))
+    progress, timed = new_progress(), timing.options()
     loads = load.options(timed["batches"])
-    more = {"loads": loads, "logs": folder / "loadgen", "pictures": pictures, "kept": folder / KEPT, "restart": restart}
-    more["server"] = server
+    more = {"loads": loads, "pictures": pictures, "restart": restart, "server": server}
     options = candidates.options(data, **timed, **decoding.options(), **more)
+    if len(bundles) > 1 or cluster.ray is not None:
+        if dry_run:
+            raise UsageError("--dry-run with several bundles or --ray: expected one bundle on this machine")
+        reports = _bench_all(tuple(bundles), options, out, cluster, progress)
+        for each in reports:
+            show_report(each, as_json=as_json)
+        for each in reports if strict else ():
+            check_conclusive(each)
+        return
+    opened, folder = Bundle.open(bundles[0]), check_folder(out or reports_of(bundles[0]))
+    options = dataclasses.replace(options, logs=folder / "loadgen", kept=folder / KEPT)
     if dry_run:
         from wrn_deploy.cli.show.forecast import show_forecast
         from wrn_deploy.pipeline.forecast.improving import forecast_bench
@@ -153,6 +173,24 @@ def bench(
         check_conclusive(report)
 
 
+def _bench_all(
+    bundles: tuple[Path, ...], options: MeasureOptions, out: Path | None, cluster: ClusterFlags, progress: Progress
+) -> list[Report]:
+    """The reports, in the bundles' order; each is written when it is there."""
+    from wrn_deploy.pipeline.measuring.sweep import plan_sweep, report_of
+    from wrn_deploy.pipeline.output_files import write_reports
+
+    job = plan_sweep(bundles, options, out)
+    reports: dict[int, Report] = {}
+
+    def take(finished: Finished) -> None:
+        reports[finished.shard] = report_of(finished)
+        write_reports(reports[finished.shard], job.folders[finished.shard], "bench", progress)
+
+    cluster.run(job, take, progress, whole_nodes=True)
+    return [reports[number] for number in job.shards]
+
+
 @app.command("eval")
 @takes_groups
 def evaluate(
@@ -160,6 +198,8 @@ def evaluate(
     data: opt.Data,
     candidates: CandidateFlags,
     decoding: opt.DecodingFlags,
+    shards: opt.ShardFlags,
+    cluster: SpreadFlags,
     max_drop: Annotated[
         float | None,
         option("X", "Exit code 3 if a candidate loses more than X points of top-1 against fp32.", minimum=0),
@@ -169,14 +209,31 @@ def evaluate(
     """Measure top-1 and top-5 accuracy of a bundle or of weights; --max-drop sets a gate.
 
     For a bundle, fp32 is always measured, as the reference. Weights do not need a bundle: PyTorch runs them, on images
-    prepared as they expect.
+    prepared as they expect. Several machines can share the images of a bundle's evaluation: each answers one shard with
+    --shard, and --merge makes the same report as one pass; --ray does both.
     """
-    from wrn_deploy.cli.show.results import show_report
+    from wrn_deploy.cli.show.results import show_report, show_shard
     from wrn_deploy.pipeline.measuring.compare import check_drop
-    from wrn_deploy.pipeline.measuring.evaluate import evaluate_target
+    from wrn_deploy.pipeline.measuring.evaluate import evaluate_target, open_bundle
 
-    options = candidates.options(data, **decoding.options())
-    report = evaluate_target(target.target(), options, new_progress(), gated=max_drop is not None)
+    options, block = candidates.options(data, **decoding.options()), shards.block
+    if block is not None:
+        from wrn_deploy.pipeline.measuring.shards import evaluate_shard
+
+        bundle = open_bundle(target.target(), "--shard")
+        show_shard(evaluate_shard(bundle, options, *block, new_progress()), as_json=as_json)
+        return
+    if shards.merge:
+        from wrn_deploy.pipeline.measuring.shards import merge_evaluation
+
+        report = merge_evaluation(open_bundle(target.target(), "--merge"), options, shards.merge, new_progress())
+    elif cluster.ray is not None:
+        from wrn_deploy.pipeline.spread import spread_evaluation
+
+        bundle = open_bundle(target.target(), "--ray")
+        report = spread_evaluation(bundle, options, cluster.run, new_progress(), cluster.ray_shards)
+    else:
+        report = evaluate_target(target.target(), options, new_progress(), gated=max_drop is not None)
     show_report(report, as_json=as_json)
     if max_drop is not None:
         check_drop(report, max_drop)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -12,10 +13,18 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.lint.finding import Target
 from wrn_deploy.calib.options import Loss, Rounding, Schedule, WeightScales
 from wrn_deploy.cli.options import shared as opt
+from wrn_deploy.cli.options.cluster import ClusterFlags, SpreadFlags
 from wrn_deploy.cli.options.declare import choice, either, flag, option, takes_groups, values
 from wrn_deploy.cli.options.shared import RECIPE
 from wrn_deploy.cli.progress import new_progress
+from wrn_deploy.errors import UsageError
 from wrn_deploy.spec import Precision
+
+if TYPE_CHECKING:
+    from wrn_deploy.bench.report.tuning import Tuning
+    from wrn_deploy.cluster.work import Finished
+    from wrn_deploy.pipeline.tuning.tune import TuneOptions
+    from wrn_deploy.progress import Progress
 
 __all__ = ["app"]
 
@@ -110,7 +119,9 @@ class FinetuneFlags:
 def calibrate(
     *,
     bundle: opt.BundlePath,
-    calib_data: Annotated[str, option("DATA", f"Calibration images, labelled or not: {opt.DATA}.")],
+    calib_data: Annotated[
+        str | None, option("DATA", f"Calibration images, labelled or not: {opt.DATA}. Required without --merge.")
+    ] = None,
     calibration: opt.CalibrationFlags,
     techniques: TechniqueFlags,
     equalize: Annotated[
@@ -119,14 +130,31 @@ def calibrate(
     fp8: Annotated[bool, flag("--fp8", "Experimental. Also write an fp8 graph.")] = False,
     threads: opt.Threads = None,
     decoding: opt.DecodingFlags,
+    shards: opt.ShardFlags,
+    cluster: SpreadFlags,
     dry_run: opt.DryRun = False,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Calibrate on real images and write the int8 graphs."""
-    from wrn_deploy.cli.show.results import show_artifacts
+    """Calibrate on real images and write the int8 graphs.
+
+    Several machines can share the work: each collects one shard with --shard, and --merge makes the same table and
+    graphs, to the last bit, as one pass; --ray does both. All must have the same type of CPU and the same versions.
+    """
+    from wrn_deploy.cli.show.results import show_artifacts, show_shard
     from wrn_deploy.pipeline.quantization.calibrate import calibrate_bundle
     from wrn_deploy.pipeline.quantization.quantize import Quantization
 
+    made = ["calibration", "onnx-int8-tensorrt", "onnx-int8-onnxruntime"]
+    if shards.merge:
+        from wrn_deploy.pipeline.quantization.shards import merge_calibration
+
+        opened = Bundle.open(bundle)
+        merge_calibration(opened, shards.merge, new_progress(), threads=threads)
+        show_artifacts(opened, made, as_json=as_json)
+        return
+    if calib_data is None:
+        raise UsageError("no images: expected --calib-data DATA, or --merge PATH with the shards of a calibration")
+    block = shards.block
     opened = Bundle.open(bundle)
     quantization = Quantization(**values(techniques))
     options = calibration.options(
@@ -138,8 +166,17 @@ def calibrate(
 
         show_forecast(forecast_calibration(opened, options), as_json=as_json)
         return
-    calibrate_bundle(opened, options, new_progress())
-    made = ["calibration", "onnx-int8-tensorrt", "onnx-int8-onnxruntime"]
+    if block is not None:
+        from wrn_deploy.pipeline.quantization.shards import calibrate_shard
+
+        show_shard(calibrate_shard(opened, options, *block, new_progress()), as_json=as_json)
+        return
+    if cluster.ray is not None:
+        from wrn_deploy.pipeline.spread import spread_calibration
+
+        spread_calibration(opened, options, cluster.run, new_progress(), cluster.ray_shards)
+    else:
+        calibrate_bundle(opened, options, new_progress())
     if fp8:
         from wrn_deploy.pipeline.quantization.fp8 import add_fp8
 
@@ -150,12 +187,15 @@ def calibrate(
 @app.command()
 @takes_groups
 def tune(
-    bundle: opt.BundlePath,
+    bundles: opt.BundlePaths,
     flags: TuneFlags,
     plan: EngineFlags,
     calibration: opt.CalibrationFlags,
     decoding: opt.DecodingFlags,
-    out: Annotated[Path | None, option("FILE", "SVG file to write. Default: BUNDLE/reports/frontier.svg.")] = None,
+    cluster: ClusterFlags,
+    out: Annotated[
+        Path | None, option("FILE", "SVG file to write, of one bundle. Default: BUNDLE/reports/frontier.svg.")
+    ] = None,
     calib_data: opt.CalibDataFirst = None,
     dry_run: opt.DryRun = False,
     as_json: opt.AsJson = False,
@@ -167,7 +207,12 @@ def tune(
 
     With --engine, tunes a plan instead: builds it at several optimization levels, measures each on this GPU, and keeps
     the fastest.
+
+    Several bundles are tuned one after the other, or each on a node of a Ray cluster (--ray).
     """
+    bundle, several = bundles[0], len(bundles) > 1 or cluster.ray is not None
+    if several and (plan.engine is not None or out is not None or dry_run):
+        raise UsageError("--engine, --out or --dry-run with several bundles or --ray: expected one bundle, here")
     if plan.engine is not None:
         _tune_engine(bundle, flags.data, plan, as_json=as_json)
         return
@@ -175,10 +220,13 @@ def tune(
     from wrn_deploy.pipeline.output_files import check_picture, reports_of
     from wrn_deploy.pipeline.tuning.tune import TuneOptions, check_tuning, tune_bundle, write_picture
 
-    opened, progress, picture = Bundle.open(bundle), new_progress(), out or reports_of(bundle) / "frontier.svg"
-    decoded = decoding.options()
+    progress, decoded = new_progress(), decoding.options()
     calibrate_first = calibration.options(calib_data, threads=flags.threads, **decoded) if calib_data else None
     options = TuneOptions(**values(flags), calibrate=calibrate_first, **decoded)
+    if several:
+        _tune_all(tuple(bundles), options, cluster, progress, as_json=as_json)
+        return
+    opened, picture = Bundle.open(bundle), out or reports_of(bundle) / "frontier.svg"
     check_picture(picture)
     if dry_run:
         from wrn_deploy.cli.show.forecast import show_forecast
@@ -190,6 +238,29 @@ def tune(
     show_tuning(tuning, as_json=as_json)
     write_picture(tuning, picture, progress)
     check_tuning(tuning)
+
+
+def _tune_all(
+    bundles: tuple[Path, ...], options: TuneOptions, cluster: ClusterFlags, progress: Progress, *, as_json: bool
+) -> None:
+    from wrn_deploy.cli.show.quantization import show_tuning
+    from wrn_deploy.pipeline.output_files import check_picture, reports_of
+    from wrn_deploy.pipeline.tuning.sweep import plan_tuning, tuning_of
+    from wrn_deploy.pipeline.tuning.tune import check_tuning, write_picture
+
+    job = plan_tuning(bundles, options)
+    pictures = [check_picture(reports_of(bundle) / "frontier.svg") for bundle in bundles]
+    found: dict[int, Tuning] = {}
+
+    def take(finished: Finished) -> None:
+        found[finished.shard] = tuning_of(finished)
+        write_picture(found[finished.shard], pictures[finished.shard], progress)
+
+    cluster.run(job, take, progress, whole_nodes=True)
+    for shard in job.shards:
+        show_tuning(found[shard], as_json=as_json)
+    for shard in job.shards:
+        check_tuning(found[shard])
 
 
 def _tune_engine(bundle: Path, data: str, flags: EngineFlags, *, as_json: bool) -> None:
@@ -217,7 +288,8 @@ def finetune(
     """Fine-tune the int8 graphs: quantization-aware training from the calibrated bundle.
 
     Trains the weights, and their scales, through the exact arithmetic of the Q/DQ graphs, whose nodes stay. Writes
-    the graphs that are better on held-out images; exit code 3 if none is.
+    the graphs that are better on held-out images; exit code 3 if none is. With torchrun, several processes train
+    together.
     """
     from wrn_deploy.cli.show.quantization import show_finetuning
     from wrn_deploy.pipeline.finetuning.finetune import FinetuneOptions, check_finetuning, finetune_bundle
@@ -234,7 +306,8 @@ def finetune(
         show_forecast(forecast_finetuning(opened, options), as_json=as_json)
         return
     result = finetune_bundle(opened, options, new_progress())
-    show_finetuning(result, as_json=as_json)
+    if os.environ.get("RANK", "0") == "0":  # of several processes, the first one prints
+        show_finetuning(result, as_json=as_json)
     check_finetuning(result)
 
 

@@ -11,6 +11,7 @@ import typer
 
 from wrn_deploy.cli.options import shared as opt
 from wrn_deploy.cli.options.backends import Backend
+from wrn_deploy.cli.options.cluster import ClusterFlags
 from wrn_deploy.cli.options.declare import choice, flag, option, takes_groups, values
 from wrn_deploy.cli.progress import new_progress
 from wrn_deploy.cluster.print_job import Scheduler
@@ -58,6 +59,7 @@ def score(
     out: Annotated[str, option("FOLDER", "Folder or address for the parts and the ledger.")],
     flags: ScoreFlags,
     decoding: opt.DecodingFlags,
+    cluster: ClusterFlags,
     shard: Annotated[
         str | None, option("I/N", "Only the shards whose number modulo N is I: one of N tasks. Default: all.")
     ] = None,
@@ -102,7 +104,7 @@ def score(
             check_target(into)
         show_summary(merge_scores(opened, options, progress, into), opened.folder, out, as_json=as_json)
         return
-    show_scored(score_data(opened, options, progress), as_json=as_json)
+    show_scored(score_data(opened, options, progress, engine=cluster.run), as_json=as_json)
 
 
 def _given(group: Any) -> list[str]:

@@ -51,6 +51,9 @@ class ModelFlags:
     ] = None
     max_batch: Annotated[int | None, option("N", "Largest batch. Default: the plan's, or 32.", minimum=1)] = None
     threads: Annotated[int | None, option("N", "CPU threads of each instance. Default: all cores.", minimum=1)] = None
+    ensemble: Annotated[
+        bool, flag("--ensemble", "Also write NAME-ensemble, which takes encoded images (JPEG, PNG, ...).")
+    ] = False
 
     def options(self) -> ServeModelOptions:
         """The options that the pipeline takes; raises UsageError if they make no sense together."""
@@ -68,6 +71,7 @@ class ModelFlags:
             gpus=_parse_gpus(self.gpus),
             max_batch=self.max_batch,
             threads=self.threads,
+            ensemble=self.ensemble,
         )
 
 
@@ -192,7 +196,7 @@ def serve(
         release = described.triton or parse_triton(max(TENSORRT_OF))
         on_gpu = described.backend is TritonBackend.TENSORRT or bool(described.gpus)
         show_container(container_command(repository, running.addresses, release, gpus=on_gpu))
-        if any(model.backend is TritonBackend.PYTHON for model in written):
+        if any(model.backend is TritonBackend.PYTHON or model.ensemble for model in written):
             progress.note("the python backend needs wrn-deploy in the image: docs/how-to/triton.md has a Dockerfile")
         return
     program = find_program(server.server)

@@ -12,7 +12,12 @@ import typer
 from wrn_deploy.errors import UsageError
 from wrn_deploy.training.recipe import RECIPES, LearningRateSchedule
 
-__all__ = ["EFFECTS", "refuse_without_effect"]
+__all__ = ["EFFECTS", "refuse_several_processes", "refuse_without_effect"]
+
+# Commands that do all of their work, and write its result, in one process.
+ONE_PROCESS = frozenset({
+    "bench", "build-engine", "calibrate", "deploy", "eval", "export", "import", "tune",
+})  # fmt: skip
 
 Given = Mapping[str, Any]  # a command's values by the names of its parameters
 
@@ -39,6 +44,26 @@ EVERYTHING = _Effect(
     when=lambda given: given["backends"] is None or given["precision"] is None,
     expected="--backend or --precision, not both, since they name the candidate",
 )
+CLUSTER = _Effect(
+    names=("ray_workers", "cpus_per_worker", "gpus_per_worker", "shard_timeout_s", "retries"),
+    when=lambda given: given["ray"] is not None,
+    expected="--ray ADDRESS",
+)
+THREADS = _Effect(
+    names=("threads",),
+    when=lambda given: given["ray"] is None,
+    expected="no --ray, where --cpus-per-worker are a worker's threads",
+)
+SPREAD = (
+    _Effect(names=(*CLUSTER.names, "ray_shards"), when=CLUSTER.when, expected=CLUSTER.expected),
+    _Effect(
+        names=("ray",),
+        when=lambda given: given["shard"] is None and not given["merge"],
+        expected="neither --shard nor --merge, which do a part of it",
+    ),
+    THREADS,
+)
+OUT_OF_SHARD = _Effect(names=("out",), when=lambda given: given["shard"] is not None, expected="--shard I/N")
 # The options that say how a bundle becomes a model of Triton.
 MODEL = ("backend", "precision", "runner", "normalised", "name", "instances", "gpus", "max_batch", "threads")
 EFFECTS: Mapping[str, tuple[_Effect, ...]] = {
@@ -71,8 +96,38 @@ EFFECTS: Mapping[str, tuple[_Effect, ...]] = {
             expected="--data, since accuracy is not measured otherwise",
         ),
     ),
-    "calibrate": (PERCENTILE,),
+    "calibrate": (
+        *SPREAD,
+        PERCENTILE,
+        OUT_OF_SHARD,
+        _Effect(
+            names=(
+                "calib_data",
+                "size",
+                "method",
+                "percentile",
+                "exact_input",
+                "full_range",
+                "weights",
+                "rounding",
+                "equalize",
+                "fp8",
+                "max_corrupt",
+                "workers",
+                "shard",
+                "dry_run",
+            ),
+            when=lambda given: not given["merge"],
+            expected="no --merge, which takes all that from the shards",
+        ),
+        _Effect(
+            names=("fp8", "dry_run"),
+            when=lambda given: given["shard"] is None,
+            expected="no --shard, which leaves the bundle as it is",
+        ),
+    ),
     "tune": (
+        CLUSTER,
         _Effect(
             names=(
                 "max_drop",
@@ -107,6 +162,7 @@ EFFECTS: Mapping[str, tuple[_Effect, ...]] = {
     ),
     "bench": (
         EVERYTHING,
+        CLUSTER,
         _Effect(
             names=("seconds", "target_ms", "qps"),
             when=lambda given: bool(given["scenario"]),
@@ -116,7 +172,21 @@ EFFECTS: Mapping[str, tuple[_Effect, ...]] = {
             names=("target_ms", "qps"), when=lambda given: "Server" in given["scenario"], expected="--scenario Server"
         ),
     ),
-    "eval": (EVERYTHING,),
+    "eval": (
+        *SPREAD,
+        EVERYTHING,
+        OUT_OF_SHARD,
+        _Effect(
+            names=("backends", "everything", "precision", "threads", "limit", "max_corrupt", "workers", "shard"),
+            when=lambda given: not given["merge"],
+            expected="no --merge, which takes all that from the shards",
+        ),
+        _Effect(
+            names=("max_drop",),
+            when=lambda given: given["shard"] is None,
+            expected="no --shard, which has only some of the images; give it with --merge",
+        ),
+    ),
     "repository": (
         _Effect(names=("storage_uri",), when=lambda given: given["kserve"] is not None, expected="--kserve FILE"),
         _Effect(
@@ -124,6 +194,13 @@ EFFECTS: Mapping[str, tuple[_Effect, ...]] = {
         ),
     ),
     "score": (
+        CLUSTER,
+        _Effect(
+            names=("ray",),
+            when=lambda given: not given["merge"] and given["print_job"] is None,
+            expected="neither --merge nor --print-job, which run no shards",
+        ),
+        THREADS,
         _Effect(names=("into",), when=lambda given: given["merge"], expected="--merge"),
         _Effect(names=("tasks",), when=lambda given: given["print_job"] is not None, expected="--print-job SCHEDULER"),
         _Effect(
@@ -145,8 +222,19 @@ EFFECTS: Mapping[str, tuple[_Effect, ...]] = {
 }
 
 
+def refuse_several_processes(command: str) -> None:
+    """Raises UsageError if torchrun started several processes of a command that would do its work in each of them."""
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if command in ONE_PROCESS and processes != "1" and "TORCHELASTIC_RUN_ID" in os.environ:
+        raise UsageError(
+            f"{command} was started in {processes} processes by torchrun: expected one; train and finetune share work "
+            "in this way, calibrate and eval with --shard"
+        )
+
+
 def refuse_without_effect(context: typer.Context) -> None:
     """Raises UsageError if an option of the command was given that its other options make useless."""
+    refuse_several_processes(context.command.name or "")
     declared = {parameter.name: parameter for parameter in context.command.params}
     for effect in EFFECTS.get(context.command.name or "", ()):
         given = [name for name in effect.names if _was_given(context, name)]

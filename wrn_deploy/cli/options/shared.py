@@ -15,14 +15,16 @@ from wrn_deploy.plugins import plugin_names
 from wrn_deploy.spec import Precision
 
 if TYPE_CHECKING:
+    from wrn_deploy.data.sampling.block import Block
     from wrn_deploy.models import Overrides
     from wrn_deploy.pipeline.inference.models import BundleOrWeights
     from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions
 
 __all__ = [
     "CALIBRATION", "DATA", "RECIPE", "TIMING",
-    "AsJson", "BundlePath", "CalibDataFirst", "CalibrationFlags", "Data", "DecodingFlags", "DryRun", "Limit", "Model",
-    "NetworkFlags", "PrecisionOf", "TargetFlags", "Threads", "WeightsKey",
+    "AsJson", "BundlePath", "BundlePaths",
+    "CalibDataFirst", "CalibrationFlags", "Data", "DecodingFlags", "DryRun", "Limit", "Model",
+    "NetworkFlags", "PrecisionOf", "ShardFlags", "TargetFlags", "Threads", "WeightsKey",
     "parse_batches", "parse_candidate", "parse_percent", "parse_three",
 ]  # fmt: skip
 
@@ -34,6 +36,9 @@ METHODS = plugin_names("wrn_deploy.calib.methods")
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Network, such as wrn-16-2; see `wrn-deploy models`.")]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder, from `wrn-deploy export`.")]
+BundlePaths = Annotated[
+    list[Path], typer.Argument(metavar="BUNDLE [...]", help="Bundle folders, from `wrn-deploy export`.")
+]
 AsJson = Annotated[bool, flag("--json", "Print JSON instead of a table.")]
 DryRun = Annotated[bool, flag("--dry-run", "Print the steps with estimated sizes and times; write nothing.")]
 
@@ -88,6 +93,33 @@ class CalibrationFlags:
         from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions
 
         return CalibrateOptions(data=data, **values(self), **more)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardFlags:
+    """The options that divide a step among machines."""
+
+    PANEL: ClassVar[str] = "Several machines"
+
+    shard: Annotated[
+        str | None, option("I/N", "Do only shard I of N, from 0, and write a file for --merge into --out.")
+    ] = None
+    out: Annotated[Path | None, option("FOLDER", "Folder for the file of --shard.")] = None
+    merge: Annotated[
+        list[Path] | None, option("PATH", "Finish with the shards in this file or folder; repeatable.")
+    ] = None
+
+    @property
+    def block(self) -> tuple[Block, Path] | None:
+        """The shard to do and the folder for its file; raises UsageError for one without the other."""
+        if self.shard is None:
+            return None
+        from wrn_deploy.data.sampling.block import parse_block
+
+        block = parse_block(self.shard)
+        if self.out is None:
+            raise UsageError(f"--shard {block}: expected --out FOLDER too, the folder for its file")
+        return block, self.out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

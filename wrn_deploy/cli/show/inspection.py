@@ -41,7 +41,7 @@ def _show_bundle(view: BundleView) -> None:
     print_heading(f"{view.model} in {view.folder}", random_weights=view.random_weights)
     table = new_table("file", "precision", "size", "state", "made with", right=("size",))
     for entry in view.artifacts:
-        state = cell("ok") if entry.problem is None else cell(_state(entry.problem), "red")
+        state = cell(entry.state, "" if entry.problem is None else "red")
         table.add_row(entry.path, entry.precision, file_size(entry.size_bytes), state, _brief(entry))
     print_table(table)
     problems = [entry.problem for entry in view.artifacts if entry.problem is not None]
@@ -50,12 +50,6 @@ def _show_bundle(view: BundleView) -> None:
     total = file_size(sum(entry.size_bytes for entry in view.artifacts))
     bad = f"; {len(problems)} cannot be used" if problems else ", all intact"
     print_line(f"{count(len(view.artifacts), 'artifact')}, {total}{bad}")
-
-
-def _state(problem: str) -> str:
-    if " was made from " in problem:
-        return "stale"
-    return "missing" if " is missing " in problem else "damaged"
 
 
 def _brief(entry: EntryView) -> str:

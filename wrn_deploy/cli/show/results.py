@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from wrn_deploy.bench.report.report import Report
     from wrn_deploy.bundle import Bundle
+    from wrn_deploy.cluster.summary import ClusterSummary
+    from wrn_deploy.data.sampling.shard_set import ShardResult
     from wrn_deploy.embed.package import Embedded
     from wrn_deploy.pipeline.inference.example import Example
     from wrn_deploy.pipeline.inference.predict import Predictions
@@ -35,9 +37,15 @@ if TYPE_CHECKING:
     from wrn_deploy.pipeline.training.train import TrainResult
 
 __all__ = [
-    "show_artifacts", "show_diagnosis", "show_embedded", "show_example", "show_predictions", "show_report",
-    "show_scored", "show_summary", "show_training",
+    "show_artifacts", "show_cluster", "show_diagnosis", "show_embedded", "show_example", "show_predictions",
+    "show_report", "show_scored", "show_shard", "show_summary", "show_training",
 ]  # fmt: skip
+
+# What runs plans -> the variable that names the file of its TensorRT.
+PLAN_LIBRARIES = {
+    "libwrn_runner_tensorrt.so.1": "WRN_RUNNER_TENSORRT",
+    "libwrn_runner_tensorrt_rtx.so.1": "WRN_RUNNER_TENSORRT_RTX",
+}
 
 
 def show_report(report: Report, *, as_json: bool) -> None:
@@ -62,6 +70,26 @@ def show_artifacts(bundle: Bundle, keys: Sequence[str], *, as_json: bool) -> Non
         table.add_row(artifact.key, artifact.path, file_size(artifact.size_bytes), artifact.sha256[:12])
     print_heading(f"{bundle.spec.name} in {bundle.folder}", random_weights=bundle.random_weights)
     print_table(table, gap=False)
+
+
+def show_shard(shard: ShardResult, *, as_json: bool) -> None:
+    """Prints the file of a shard, and how many images it has."""
+    if as_json:
+        print_json(
+            {
+                "file": str(shard.file),
+                "shard": shard.block.index,
+                "shards": shard.block.count,
+                "images": shard.images,
+                "corrupt": list(shard.corrupt),
+            }
+        )
+        return
+    size = file_size(shard.file.stat().st_size)
+    print_line(f"{shard.file}: shard {shard.block}, {count(shard.images, 'image')}, {size}")
+    if shard.corrupt:
+        print_line(f"  left out: {count(len(shard.corrupt), 'corrupt image')}")
+    print_line("When all shards are done, the same command with --merge joins them.")
 
 
 def show_example(example: Example, *, as_json: bool) -> None:
@@ -189,7 +217,7 @@ def show_embedded(embedded: Embedded, *, as_json: bool) -> None:
         python = None
         if environment is not None:
             python = {"version": environment.version, "prefix": str(environment.prefix)}
-        print_json({"folder": str(folder), "files": embedded.files, "python": python})
+        print_json({"folder": str(folder), "files": embedded.files, "python": python, "packaged": embedded.packaged})
         return
     for file in embedded.files:
         print_line(str(embedded.folder / file))
@@ -197,9 +225,28 @@ def show_embedded(embedded: Embedded, *, as_json: bool) -> None:
     if environment is not None:
         linked = "a part of the library" if environment.shared is None else str(environment.shared)
         print_line(f"Starts Python {environment.version} in {environment.prefix} ({linked}).")
-    elif "lib/libonnxruntime.so.1" not in embedded.files:
-        print_line("Needs libonnxruntime.so.1: put it into lib/, or name it in WRN_RUNNER_ONNXRUNTIME.")
+    else:
+        print_line(f"The library {'came with the package' if embedded.packaged else 'was built on this machine'}.")
+        if "lib/libonnxruntime.so.1" not in embedded.files:
+            print_line("Needs libonnxruntime.so.1: put it into lib/, or name it in WRN_RUNNER_ONNXRUNTIME.")
+    for name, variable in PLAN_LIBRARIES.items():
+        if f"lib/{name}" in embedded.files:
+            print_line(f"{name} loads TensorRT where the loader finds it; {variable} names another file.")
     prefix = shlex.quote(f"-DCMAKE_PREFIX_PATH={folder}")
     options = shlex.join([f"-I{folder}/include", f"-L{folder}/lib", "-Xlinker", "-rpath", "-Xlinker", f"{folder}/lib"])
     print_line(f"CMake:  find_package(wrn_runner) with {prefix}, then link wrn::runner")
     print_line(f"g++:    {options} -lwrn_runner")
+
+
+def show_cluster(summary: ClusterSummary) -> None:
+    """Prints what each node did, on stderr: results on stdout are the same wherever they are made."""
+    if verbosity() is Verbosity.QUIET:
+        return
+    columns = ("workers", "shards", "images", "corrupt", "seconds", "images/s", "retries")
+    table = new_table("node", *columns, right=columns)
+    rows = [*summary.nodes, *([summary.total()] if len(summary.nodes) > 1 else [])]
+    for row in rows:
+        rate = f"{row.images / row.seconds:.0f}" if row.seconds else ""
+        counts = (row.workers, row.shards, row.images, row.corrupt)
+        table.add_row(cell(row.node), *map(str, counts), f"{row.seconds:.1f}", rate, str(row.retries))
+    TerminalConsole(stderr=True).print(table)

@@ -30,6 +30,8 @@ def show_written(models: Sequence[WrittenModel], *, as_json: bool) -> None:
         columns = (model.name, str(model.version), str(model.backend), model.precision)
         table.add_row(*map(cell, (*columns, f"1 to {model.max_batch}", model.sha256[:12])))
     print_table(table, gap=False)
+    for ensemble in filter(None, (model.ensemble for model in models)):
+        print_line(f"{ensemble}: takes encoded images (JPEG, PNG, ...)")
 
 
 def show_checked(models: Sequence[CheckedModel], *, as_json: bool) -> None:
@@ -57,6 +59,8 @@ def show_running(server: RunningServer, written: Sequence[WrittenModel]) -> None
     print_line(f"metrics  http://{at.client_host}:{at.metrics}/metrics")
     name = next(iter(names))
     print_line(f"try      {_example(server.models[name], f'{at.url}/v2/models/{name}/infer')}")
+    for ensemble in filter(None, (model.ensemble for model in written)):
+        print_line(f"image    {_upload(f'{at.url}/v2/models/{ensemble}/infer')}")
     print_line("stop     Ctrl-C")
     sys.stdout.flush()
 
@@ -68,3 +72,10 @@ def _example(model: dict[str, Any], url: str) -> str:
     request = {"inputs": [{"name": source["name"], "datatype": source["datatype"], "shape": shape, "data": "DATA"}]}
     body = json.dumps(request).replace('"DATA"', f"[0] * {math.prod(shape)}")
     return f"python3 -c 'import json; print(json.dumps({body}))' | curl -s -d @- {url}"
+
+
+def _upload(url: str) -> str:
+    """A line for a shell that sends a file to an ensemble."""
+    tensor = '{"name": "encoded", "datatype": "UINT8", "shape": [1, len(data)], "data": [*data]}'
+    code = f'import json; data = open("image.jpg", "rb").read(); print(json.dumps({{"inputs": [{tensor}]}}))'
+    return f"python3 -c '{code}' | curl -s -d @- {url}"

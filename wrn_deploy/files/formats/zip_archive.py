@@ -62,7 +62,7 @@ def _check_members(archive: zipfile.ZipFile, name: object) -> None:
 
 def directory_bytes(stream: BinaryIO) -> int:
     """The size of the list of members, from the record at the archive's end."""
-    size = os.fstat(stream.fileno()).st_size
+    size = stream.seek(0, os.SEEK_END)
     start = max(0, size - END_BYTES - COMMENT_BYTES - LARGE_LOCATOR_BYTES)
     stream.seek(start)
     tail = stream.read(size - start)

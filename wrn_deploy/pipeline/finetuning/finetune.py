@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.util
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wrn_deploy.bench.report.finetuning import Finetuned, Finetuning, read_finetuning
 from wrn_deploy.bundle import Bundle
@@ -26,10 +27,13 @@ from wrn_deploy.pipeline.quantization.base_graph import read_equalized, read_unw
 from wrn_deploy.pipeline.quantization.overlap import FINETUNING
 from wrn_deploy.pipeline.quantization.state import BEFORE, FINETUNE, RECORD, before_finetuning, find_calibrated
 from wrn_deploy.process.scratch import scratch_folder
-from wrn_deploy.progress import Progress
+from wrn_deploy.progress import Progress, Silent
 from wrn_deploy.runtime.sessions import infer_with, open_session
 from wrn_deploy.spec import Precision
 from wrn_deploy.version import __version__
+
+if TYPE_CHECKING:
+    from wrn_deploy.training.execution.processes import ProcessGroup
 
 __all__ = ["FinetuneOptions", "Loss", "Schedule", "check_finetuning", "finetune_bundle", "open_finetuning"]
 
@@ -44,6 +48,7 @@ def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress
     The nodes of the graphs stay as they are, including those that `tune` keeps in fp16. The graphs from before are kept
     beside the new ones. If no graph improves, the bundle stays as it was. Each image is decoded once; its
     pixels are kept, up to `data.cached_batches.CACHE_BYTES`, and those of held-out images up to as many bytes again.
+    Several processes that torchrun started train together: each takes a part of each batch, and the first one writes.
 
     Example:
         >>> from pathlib import Path
@@ -63,6 +68,24 @@ def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress
         MachineError: torch is missing.
     """
     made, images = open_finetuning(bundle, options)
+    from wrn_deploy.training.execution.processes import find_processes
+
+    processes = find_processes(os.environ, on_cpu=True)
+    if processes.shard.rank:
+        progress = Silent()
+    result = _finetune(bundle, options, progress, made, images, processes)
+    processes.close()
+    return result
+
+
+def _finetune(
+    bundle: Bundle,
+    options: FinetuneOptions,
+    progress: Progress,
+    made: dict[str, Artifact],
+    images: FinetuneImages,
+    processes: ProcessGroup,
+) -> Finetuning:
     images.read(progress)
     schedule = images.schedule
     asked = {**dataclasses.asdict(schedule), **images.described}
@@ -72,7 +95,14 @@ def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress
         progress.note(f"{bundle.folder}: the fine-tuned int8 graphs are up to date")
         return there
     with _threads(options.threads), scratch_folder() as folder:
-        work = _Work(bundle=bundle, images=images, schedule=schedule, folder=folder, threads=options.threads)
+        work = _Work(
+            bundle=bundle,
+            images=images,
+            schedule=schedule,
+            folder=folder,
+            threads=options.threads,
+            processes=processes,
+        )
         judge = work.judge(progress)
         graphs = tuple(work.train(key, graph, judge, progress) for key, graph in made.items())
         result = Finetuning(
@@ -85,7 +115,7 @@ def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress
             reference=judge.reference,
             graphs=graphs,
         )
-        if result.improved:
+        if result.improved and processes.shard.rank == 0:
             _write(work, made, recipes, result)
     for graph in graphs:
         if graph.kept is None and result.improved:
@@ -132,6 +162,7 @@ class _Work:
     schedule: Schedule
     folder: Path
     threads: int | None
+    processes: ProcessGroup
 
     def judge(self, progress: Progress) -> Judge:
         """Computes fp32's answers to the held-out images."""
@@ -159,7 +190,8 @@ class _Work:
         title = f"Fine-tuning {key} on {count(len(self.images.train), 'image')}"
         with progress.task(title, self.schedule.steps) as advance:
             watcher = Watcher(key=key, judge=judge, start=start, count=advance)
-            finetune_graph(model, fp32, self.images.batches(self.schedule), self.schedule, watcher)
+            batches = self.images.batches(self.schedule)
+            finetune_graph(model, fp32, batches, self.schedule, watcher, self.processes)
         watcher.report(progress)
         ir.save(model, file)
         trained, written = answer_with(TorchGraph(model)), self._answer(file, key)

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from wrn_deploy.embed.environment import embedding_obstacle
 from wrn_deploy.embed.native import native_obstacle
+from wrn_deploy.embed.packaged import find_packaged
 from wrn_deploy.engines.flavor import Flavor, find_flavor, installed_flavors
 from wrn_deploy.errors import DeployError, MachineError, how_to_install
 from wrn_deploy.machine import Gpu, describe_machine, find_gpu, package_versions
 from wrn_deploy.pipeline.inspection.loading import ATTEMPTS, try_loading
 from wrn_deploy.pipeline.inspection.toolkit import missing_for_pycuda
+from wrn_deploy.progress import Silent
 from wrn_deploy.runtime.backend import find_runtime, runtimes
 from wrn_deploy.runtime.providers import providers
 from wrn_deploy.serving.program import INSTALL, find_program
@@ -79,7 +81,7 @@ def diagnose() -> Diagnosis:
             "TensorRT needs a GPU to build, and there is none; TensorRT-RTX builds without one: "
             f"{how_to_install('rtx', 'tensorrt-rtx')}"
         )
-    steps["embed"] = native_obstacle()
+    steps["embed"] = None if find_packaged(Silent()) is not None else native_obstacle()
     steps["embed --python"] = embedding_obstacle()
     steps["serve"] = _server_obstacle()
     gpu = _examine_gpu_host(machine.gpu)

@@ -47,6 +47,7 @@ def inspect_path(path: Path, progress: Progress) -> BundleView | GraphView | Pla
 
 def _bundle(bundle: Bundle) -> BundleView:
     order = list(Kind)
+    problems = {key: _problem(bundle, artifact) for key, artifact in bundle.artifacts.items()}
     entries = [
         EntryView(
             key=artifact.key,
@@ -60,14 +61,16 @@ def _bundle(bundle: Bundle) -> BundleView:
                 for key, value in artifact.recipe.options.items()
                 if not key.endswith(DIGESTS) and value is not None
             },
-            problem=_problem(bundle, artifact),
+            state="ok" if (problem := problems[artifact.key]) is None else problem.code,
+            problem=None if problem is None else str(problem),
         )
         for artifact in sorted(bundle.artifacts.values(), key=lambda each: (order.index(each.kind), each.key))
     ]
     return BundleView(str(bundle.folder), bundle.spec.name, bundle.random_weights, tuple(entries))
 
 
-def _problem(bundle: Bundle, artifact: Artifact) -> str | None:
+def _problem(bundle: Bundle, artifact: Artifact) -> DeployError | None:
+    """Why an artifact cannot be used; None: it can."""
     if artifact.kind is Kind.PLAN:
         remedy = f"wrn-deploy build-engine {bundle.folder} --{artifact.precision} --rebuild"
     elif artifact.kind is Kind.CALIBRATION or artifact.precision in (Precision.INT8, Precision.FP8):
@@ -77,7 +80,7 @@ def _problem(bundle: Bundle, artifact: Artifact) -> str | None:
     try:
         bundle.find(artifact.key, remedy)
     except DeployError as error:
-        return str(error)
+        return error
     return None
 
 
@@ -136,7 +139,8 @@ def _plan(file: Path, progress: Progress) -> PlanView:
     bundle, artifact = bundle_of(file) or (None, None)
     facts = dict(artifact.facts) if artifact is not None else {}
     proof = facts.pop("precision", None)
-    problem = _problem(bundle, artifact) if bundle is not None and artifact is not None else _broken(file)
+    unusable = _problem(bundle, artifact) if bundle is not None and artifact is not None else _broken(file)
+    problem = None if unusable is None else str(unusable)
     layers: tuple[EngineLayer, ...] = ()
     missing: str | None = None
     if not facts:
@@ -160,18 +164,18 @@ def _plan(file: Path, progress: Progress) -> PlanView:
     )
 
 
-def _broken(file: Path) -> str | None:
+def _broken(file: Path) -> DeployError | None:
     """What is wrong with a plan outside a bundle, as far as its bytes show."""
     from wrn_deploy.backends.plan.engine import check_rtx_plan
 
     flavor = plan_flavor(file)
     if flavor is None:
-        return "the file does not start like a plan: it is damaged or not a plan; rebuild it"
+        return DamagedFile("the file does not start like a plan: it is damaged or not a plan; rebuild it")
     try:
         if flavor == "tensorrt_rtx":
             check_rtx_plan(file.read_bytes())
     except DeployError as error:
-        return str(error)
+        return error
     return None
 
 

@@ -16,7 +16,11 @@ __all__ = ["BundleView", "EntryView", "GraphView", "PlanView", "check_view"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryView:
-    """One artifact; `problem`: why it cannot be used; None: it and all that it was made from are whole."""
+    """One artifact.
+
+    `state`: "ok", or the code of the error that keeps it from being used: "missing", "stale", "damaged", "over-limit".
+    `problem`: why it cannot be used; None: it and all that it was made from are whole.
+    """
 
     key: str
     kind: str
@@ -25,6 +29,7 @@ class EntryView:
     size_bytes: int
     parents: tuple[str, ...]
     options: Mapping[str, Any]
+    state: str
     problem: str | None
 
 

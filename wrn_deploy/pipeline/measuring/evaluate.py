@@ -27,7 +27,7 @@ from wrn_deploy.runtime.backend import find_runtime
 from wrn_deploy.spec import Precision
 from wrn_deploy.version import __version__
 
-__all__ = ["evaluate_target"]
+__all__ = ["evaluate_target", "open_bundle"]
 
 DEVICES = {"torch": "cpu", "torch_cuda": "cuda"}  # what runs weights alone: backends, and torch's names of devices
 
@@ -90,6 +90,18 @@ def evaluate_target(
         settings=settings,
         rows=(row,),
     )
+
+
+def open_bundle(target: BundleOrWeights, option: str) -> Bundle:
+    """Opens the bundle that `option` needs.
+
+    Raises:
+        UsageError: the target is weights.
+        DeployError: it is not an intact bundle.
+    """
+    if not target.is_bundle:
+        raise UsageError(f"{option} with {target.path}: expected the folder of a bundle; `wrn-deploy export` makes one")
+    return Bundle.open(target.path)
 
 
 def _backend(target: BundleOrWeights, options: MeasureOptions, *, gated: bool) -> str:

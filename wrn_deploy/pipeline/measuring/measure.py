@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime as dt
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from wrn_deploy.bench.measuring.loadgen import Load, check_loadgen
-from wrn_deploy.bench.measuring.scoring import score_all
 from wrn_deploy.bench.measuring.watch import git_revision, watch_machine
 from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.report import SERVED, Boundary, Report, Settings
 from wrn_deploy.bundle import Bundle
-from wrn_deploy.calib.guard import report_warnings
-from wrn_deploy.data import ImageSource, Role, open_data
+from wrn_deploy.data import ImageSource, OpenedSource, Role, open_data
 from wrn_deploy.data.classes import match_classes
 from wrn_deploy.data.corrupt import MaxCorrupt
 from wrn_deploy.data.sources import report_notes
 from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.machine import Machine, describe_machine, package_versions
 from wrn_deploy.pipeline.inference.models import images_together
-from wrn_deploy.pipeline.measuring.rounds import RowBuilder, ask_all, by_reference, run_loads, start, time_rounds
+from wrn_deploy.pipeline.measuring.measured import gather, report_of
+from wrn_deploy.pipeline.measuring.rounds import RowBuilder, ask_all, run_loads, start, time_rounds
 from wrn_deploy.pipeline.measuring.sittings import RoundKeeper, describe_bench, keep_rounds
-from wrn_deploy.pipeline.quantization.overlap import check_overlap
 from wrn_deploy.progress import Progress
 from wrn_deploy.runtime.backend import Candidate, actionable, default_pairs, examine, known_pairs, runtimes
 from wrn_deploy.serving.served import ServedModelRuntime, find_served
@@ -34,7 +31,8 @@ from wrn_deploy.spec import EXPERIMENTAL, Precision
 from wrn_deploy.version import __version__
 
 __all__ = [
-    "MeasureOptions", "bench_bundle", "check_labelled", "evaluate_bundle", "examine_candidates", "settings_of",
+    "MeasureOptions", "bench_bundle", "check_labelled", "check_measured", "evaluate_bundle", "examine_candidates",
+    "open_labelled", "settings_of", "start_all", "versions",
 ]  # fmt: skip
 
 PACKAGES = (
@@ -133,9 +131,7 @@ def evaluate_bundle(bundle: Bundle, options: MeasureOptions, progress: Progress)
 
 
 def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, with_latency: bool) -> Report:
-    source = match_classes(open_data(options.data, Role.TEST), bundle.spec)
-    report_notes(source, progress)
-    check_labelled(source, bundle.spec.classes)
+    source = open_labelled(bundle, options.data, progress)
     machine = describe_machine()
     settings = settings_of(options, machine)
     if options.loads:
@@ -147,9 +143,7 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
     keeper = RoundKeeper(kept, _setup(options, entries, settings, machine), entries, watch)
     with contextlib.ExitStack() as stack:
         stack.enter_context(keep_rounds(keeper, settings, progress, restart=options.restart))
-        for entry in entries:
-            if entry.skipped is None:
-                start(entry, stack, _worker_config(bundle, options, entry, settings.threads))
+        start_all(bundle, options, entries, settings, stack)
         if with_latency:
             limit_s = options.time_limit_s
             most = time_rounds(entries, settings, progress, watch, limit_s=limit_s, keep=keeper.note)
@@ -161,33 +155,49 @@ def _measure(bundle: Bundle, options: MeasureOptions, progress: Progress, *, wit
         else:
             ask_all(entries, images, progress)
             environment = watch.end(machine.cores, git_revision())
-    if all(entry.skipped for entry in named):
-        raise DeployError(f"none of the requested candidates could be measured: {_reasons(named)}")
-    answers = {entry.name: entry.answers for entry in entries if entry.answers is not None and not entry.skipped}
-    first = next(iter(answers.values()))
-    report_warnings(check_overlap(bundle, first.images), progress)
-    fp32 = [entry.name for entry in by_reference(entries) if entry.precision is Precision.FP32]
-    reference = next((name for name in fp32 if name in answers), None)
-    baselines = [entry.name for entry in entries if (entry.backend, entry.precision) == options.baseline]
-    compared = answers[reference] if reference else None
-    scores = score_all(answers, compared, source, bundle.spec, pictures=options.pictures)
-    ordered = sorted(entries, key=lambda entry: entry.name != reference)
-    return Report(
-        model=bundle.spec.name,
-        random_weights=bundle.random_weights,
-        created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        data=Path(options.data).name,
-        data_digest=first.digest,
-        corrupt=first.corrupt,
-        reference=reference,
-        baseline=baselines[0] if baselines else reference,
+    check_measured(named)
+    measured = gather(
+        entries,
+        baseline=options.baseline,
         machine=machine,
-        versions={"wrn-deploy": __version__, **package_versions(*PACKAGES)},
+        versions=versions(),
         settings=settings,
-        rows=tuple(entry.row(scores.get(entry.name)) for entry in ordered),
         environment=environment,
         earlier=keeper.earlier,
     )
+    return report_of(bundle, measured, source, options.data, progress, pictures=options.pictures)
+
+
+def open_labelled(bundle: Bundle, data: str, progress: Progress) -> OpenedSource:
+    """The test images with the network's classes, of which the first must have a label."""
+    source = match_classes(open_data(data, Role.TEST), bundle.spec)
+    report_notes(source, progress)
+    check_labelled(source, bundle.spec.classes)
+    return source
+
+
+def versions() -> dict[str, str]:
+    """Those that a report states."""
+    return {"wrn-deploy": __version__, **package_versions(*PACKAGES)}
+
+
+def start_all(
+    bundle: Bundle,
+    options: MeasureOptions,
+    entries: Sequence[RowBuilder],
+    settings: Settings,
+    stack: contextlib.ExitStack,
+) -> None:
+    """Starts a process for each candidate that can run; they end with `stack`."""
+    for entry in entries:
+        if entry.skipped is None:
+            start(entry, stack, _worker_config(bundle, options, entry, settings.threads))
+
+
+def check_measured(named: Sequence[RowBuilder]) -> None:
+    """Raises DeployError if none of the candidates that were asked for has run to its end."""
+    if all(entry.skipped for entry in named):
+        raise DeployError(f"none of the requested candidates could be measured: {_reasons(named)}")
 
 
 def _setup(options: MeasureOptions, entries: list[RowBuilder], settings: Settings, machine: Machine) -> dict[str, str]:

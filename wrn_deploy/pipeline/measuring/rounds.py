@@ -16,6 +16,7 @@ from wrn_deploy.bench.measuring.loadgen import Load
 from wrn_deploy.bench.measuring.watch import MachineWatch
 from wrn_deploy.bench.measuring.worker import WorkerConfig
 from wrn_deploy.bench.report.report import Accuracy, Latency, LoadResult, Row, Settings, WarmUp
+from wrn_deploy.data.sampling.block import Block
 from wrn_deploy.errors import DeployError
 from wrn_deploy.process.scratch import scratch_folder
 from wrn_deploy.progress import Progress
@@ -171,8 +172,8 @@ def run_loads(entries: list[RowBuilder], loads: tuple[Load, ...], logs: Path, pr
                 entry.loads.append(worker.load(load, folder))
 
 
-def ask_all(entries: list[RowBuilder], images: int, progress: Progress) -> None:
-    """Collects every candidate's answers to all images, and its peak memory.
+def ask_all(entries: list[RowBuilder], images: int, progress: Progress, block: Block | None = None) -> None:
+    """Collects every candidate's answers to all images, or to those of one shard, and its peak memory.
 
     The reference answers first and writes its logits to a temporary file, 4 bytes for each class and image. The
     others compare theirs with that file while they answer, so no logits are sent or kept in memory.
@@ -181,10 +182,10 @@ def ask_all(entries: list[RowBuilder], images: int, progress: Progress) -> None:
         file, known = folder / "reference.f32", False
         for entry in by_reference([entry for entry, _ in _working(entries)]):
             assert entry.worker is not None
-            leads = not known and entry.precision is Precision.FP32
+            entry.answers, leads = None, not known and entry.precision is Precision.FP32
             logits = LogitFile(file, write=leads) if leads or known else None
             with progress.task(f"Accuracy of {entry.name}", images) as advance, _failing(entry):
-                answers = entry.worker.ask(advance, logits)
+                answers = entry.worker.ask(advance, logits, block)
                 if not isinstance(entry.found.runtime, ServedModelRuntime):  # its process is only the client
                     entry.peak_rss_bytes = entry.worker.peak_rss_bytes()
                 entry.answers, known = answers, known or leads

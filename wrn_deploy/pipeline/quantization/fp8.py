@@ -7,6 +7,7 @@ from wrn_deploy.machine import package_versions
 from wrn_deploy.manifest import Artifact, Kind, Recipe
 from wrn_deploy.pipeline.quantization.base_graph import read_equalized, write_wrapped
 from wrn_deploy.pipeline.quantization.calibrate import PACKAGES
+from wrn_deploy.pipeline.quantization.comparing import FirstImages
 from wrn_deploy.pipeline.quantization.images import CalibrateOptions, CalibrationImages
 from wrn_deploy.progress import Progress
 from wrn_deploy.spec import Precision
@@ -45,6 +46,7 @@ def add_fp8(bundle: Bundle, options: CalibrateOptions, progress: Progress) -> Ar
             FP8_GRAPH, kind=Kind.ONNX, precision=Precision.FP8, path=FILE, recipe=recipe, facts={"experimental": True}
         )
         with progress.task("Comparing the fp8 graph with fp32"):
-            images = CalibrationImages(bundle, options)
-            images.compare(images.answers(bundle.file(fp32)), {FP8_GRAPH: step.file(FILE)}, progress)
+            pixels = CalibrationImages(bundle, options).first_pixels()
+            first = FirstImages(pixels=pixels, spec=bundle.spec, threads=options.threads)
+            first.compare(first.answers(bundle.file(fp32)), {FP8_GRAPH: step.file(FILE)}, progress)
     return artifact

@@ -1,11 +1,10 @@
-"""The options of a calibration, and its images, which are decoded once; compares quantized graphs with fp32 on some."""
+"""The options of a calibration, and its images, which are decoded once: all of them, or those of one shard."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,14 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from wrn_deploy.bench.measuring.accuracy import best_classes
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.collection.ranges import split_of
 from wrn_deploy.data import ImageSource, Role, open_data
 from wrn_deploy.data.cached_batches import CachedBatches
-from wrn_deploy.data.corrupt import MaxCorrupt
+from wrn_deploy.data.corrupt import MaxCorrupt, count_allowed
 from wrn_deploy.data.decoding.decoders import Decoders, choose_workers
-from wrn_deploy.data.preprocess import Batches, as_input, normalize
+from wrn_deploy.data.preprocess import Batches, normalize
+from wrn_deploy.data.sampling.block import Block
 from wrn_deploy.data.sampling.digest import image_digest
 from wrn_deploy.data.sampling.subset import even_sample
 from wrn_deploy.data.sources import report_notes
@@ -28,12 +27,15 @@ from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.formatting import count
 from wrn_deploy.pipeline.quantization.quantize import Quantization
 from wrn_deploy.progress import Progress
-from wrn_deploy.runtime.finite import check_finite
-from wrn_deploy.runtime.sessions import infer_all, open_session
+from wrn_deploy.spec import Preprocessing
 
-__all__ = ["CalibrateOptions", "CalibrationImages", "ReadImage", "check_labels", "describe_images", "read_images"]
+__all__ = [
+    "CalibrateOptions", "CalibrationImages", "ReadImage", "UsedImages", "check_labels", "count_compared",
+    "describe_images", "read_images",
+]  # fmt: skip
 
 Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
 COMPARED, COMPARED_PIXELS = 32, 2 * 224 * 224  # images that graphs are compared on, and pixels: fewer large ones
 # The channels' extremes, which equalization evens out, settle early: with 16 images of 224x224, or 128 of 32x32.
 FIRST_IMAGES, FIRST_PIXELS = 16, 128 * 32 * 32
@@ -72,100 +74,120 @@ class CalibrateOptions:
             raise UsageError(f"--percentile {self.percentile}: expected 50 to 100, such as 99.99")
 
 
-class CalibrationImages:
-    """The chosen images, spread evenly over the data: the same ones in every pass, decoded once (`CachedBatches`)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsedImages:
+    """The images that a table is made from.
 
-    def __init__(self, bundle: Bundle, options: CalibrateOptions) -> None:
-        self.options = options
+    Attributes:
+        name: of the data, without its folder.
+        available: how many images the data has.
+        chosen: how many of them were chosen.
+        digests: of those, without the corrupt ones.
+    """
+
+    name: str
+    available: int
+    chosen: int
+    digests: tuple[bytes, ...]
+
+    def describe(self) -> dict[str, Any]:
+        """What the table says of them; independent of their order."""
+        return _describe_pixels(sorted(self.digests), self.name)
+
+
+class CalibrationImages:
+    """The chosen images, spread evenly over the data: the same ones in every pass, decoded once (`CachedBatches`).
+
+    Args:
+        bundle: the network.
+        options: the data, and how many images to choose.
+        block: the shard of the chosen images; by default all. The first images of all, which decide for all, are read
+            by each shard.
+    """
+
+    def __init__(self, bundle: Bundle, options: CalibrateOptions, block: Block | None = None) -> None:
+        self.options, self.block = options, block or Block()
         self.spec = bundle.spec
         self.preprocessing = bundle.spec.preprocessing
-        source = open_data(options.data, Role.TRAIN)
-        self.available = len(source)
-        self._opened = source
-        self.source = even_sample(source, options.size)
-        decoders = Decoders(choose_workers(options.workers, self.preprocessing, len(self.source)))
-        self._batches = CachedBatches(
-            Batches(self.source, self.preprocessing, 64, max_corrupt=options.max_corrupt, decoders=decoders)
-        )
+        self._opened = open_data(options.data, Role.TRAIN)
+        self.available = len(self._opened)
+        self.chosen = min(options.size, self.available)
+        self.allowed = count_allowed(options.max_corrupt, self.chosen)  # in all shards together
+        self.source = even_sample(self._opened, options.size, self.block.of(self.chosen))
+        self._batches = self._decoded(self.source)
+        whole = self.block.count == 1
+        self._first = self._batches if whole else self._decoded(even_sample(self._opened, options.size))
         self.digests: tuple[bytes, ...] = ()
-        self.described: dict[str, Any] = {}
+
+    def _decoded(self, source: ImageSource) -> CachedBatches:
+        decoders = Decoders(choose_workers(self.options.workers, self.preprocessing, len(source)))
+        most = self.options.max_corrupt if self.block.count == 1 else self.allowed
+        return CachedBatches(Batches(source, self.preprocessing, 64, max_corrupt=most, decoders=decoders))
 
     def read(self, progress: Progress) -> None:
         """Decodes every image: finds corrupt ones before any other work, and computes the digests."""
         report_notes(self._opened, progress)
-        images = read_images(self._batches, progress)
-        self.digests = tuple(image.digest for image in images)
-        self.described = describe_images(images, self.source, labels=False)
+        self.digests = tuple(image.digest for image in read_images(self._batches, progress))
         if self.available < self.options.size:
             progress.warn(
                 f"{self.source.name} has {self.available} images, fewer than --calib-size {self.options.size}"
             )
 
-    def describe(self) -> dict[str, Any]:
-        """Everything that the table depends on: the images themselves, the method and its options."""
-        chosen = {"percentile": self.options.percentile} if self.options.method == "percentile" else {}
-        return {
-            **self.described,
-            "method": self.options.method,
-            "equalize": self.options.equalize,
-            "preprocessing": dataclasses.asdict(self.preprocessing),
-            **chosen,
-        }
+    @property
+    def corrupt(self) -> tuple[str, ...]:
+        """The names of the images that were left out."""
+        return tuple(self._batches.corrupt)
+
+    @property
+    def used(self) -> UsedImages:
+        """What was read."""
+        name = Path(self.source.name).name
+        return UsedImages(name=name, available=self.available, chosen=self.chosen, digests=self.digests)
 
     def normalized(self, advance: Callable[[int], None]) -> Iterator[Floats]:
         """Yields the images one by one, normalised, (1, 3, H, W); advances with each."""
-        for pixels in self._batches.pixels(1):
-            yield normalize(pixels, self.preprocessing)
-            advance(1)
+        return _normalized(self._batches, self.preprocessing, advance)
 
     def some(self, advance: Callable[[int], None]) -> Iterator[Floats]:
         """The images that `split_of` puts into split 1, about half, until they have FIRST_PIXELS and are FIRST_IMAGES.
 
-        All images if it puts none there.
+        All images if it puts none there. They are the same in every shard.
         """
         enough = max(FIRST_IMAGES, FIRST_PIXELS // (self.preprocessing.height * self.preprocessing.width))
-        chosen = itertools.islice((image for image in self.normalized(advance) if split_of(image)), enough)
+        images = _normalized(self._first, self.preprocessing, advance)
+        chosen = itertools.islice((image for image in images if split_of(image)), enough)
         first = next(chosen, None)
-        return self.normalized(advance) if first is None else itertools.chain([first], chosen)
+        return (
+            _normalized(self._first, self.preprocessing, advance) if first is None else itertools.chain([first], chosen)
+        )
 
-    def inputs(self, size: int) -> Iterator[npt.NDArray[np.uint8] | Floats]:
-        """The images in batches of at most `size`, as the bundle's graphs take them: pixels, or normalised."""
-        return (as_input(pixels, self.preprocessing, self.spec.input) for pixels in self._batches.pixels(size))
+    def first(self) -> Iterator[Floats]:
+        """The first images of all shards, normalised: those that graphs are compared on."""
+        images = _normalized(self._first, self.preprocessing, lambda _: None)
+        return itertools.islice(images, count_compared(self.preprocessing))
 
-    @property
-    def compared(self) -> int:
-        """How many of the first images graphs are compared on: COMPARED, or fewer large ones."""
-        fitting = COMPARED_PIXELS // (self.preprocessing.height * self.preprocessing.width)
-        return min(len(self.source), COMPARED, max(1, fitting))
+    def first_pixels(self) -> Pixels:
+        """The pixels of the first images of this shard, (N, height, width, 3), as many as may be among all first ones.
 
-    def answers(self, graph: Path, *, fuses_qdq: bool = True) -> list[int]:
-        """The top classes of the images to compare graphs on, by a graph of the bundle.
-
-        Raises:
-            DeployError: an output is not finite.
+        Empty if the shards before it have enough, even if all images that may be corrupt are among theirs.
         """
-        infer = infer_all(open_session(graph, self.options.threads, fuses_qdq=fuses_qdq, spins=False))
-        found = []
-        for image in itertools.islice(self.inputs(1), self.compared):
-            answer = infer(image)
-            check_finite(
-                answer, subject=f"{graph.name} gives", remedy="calibrate with a method that clips, or with more images"
-            )
-            found.append(int(best_classes(answer)[0]))
-        return found
+        before = max(0, self.block.of(self.chosen).start - self.allowed)
+        taken = itertools.islice(self._batches.pixels(1), max(0, count_compared(self.preprocessing) - before))
+        nothing = np.zeros((0, self.preprocessing.height, self.preprocessing.width, 3), dtype=np.uint8)
+        return np.concatenate([nothing, *taken])
 
-    def compare(self, expected: Sequence[int], graphs: Mapping[str, Path], progress: Progress) -> None:
-        """Notes for how many images each graph, by its artifact's key, has fp32's top class: a first look.
 
-        `eval` measures accuracy. Opens one session at a time, since each holds the weights.
+def count_compared(preprocessing: Preprocessing) -> int:
+    """How many of the first images graphs are compared on, if there are as many: COMPARED, or fewer large ones."""
+    return min(COMPARED, max(1, COMPARED_PIXELS // (preprocessing.height * preprocessing.width)))
 
-        Raises:
-            DeployError: an output is not finite.
-        """
-        for key, graph in graphs.items():
-            found = self.answers(graph, fuses_qdq=not key.endswith("-tensorrt"))
-            same = sum(mine == wanted for mine, wanted in zip(found, expected, strict=True))
-            progress.note(f"{key}: same argmax as fp32 on {same} of {len(expected)} calibration images")
+
+def _normalized(
+    batches: CachedBatches, preprocessing: Preprocessing, advance: Callable[[int], None]
+) -> Iterator[Floats]:
+    for pixels in batches.pixels(1):
+        yield normalize(pixels, preprocessing)
+        advance(1)
 
 
 class ReadImage(NamedTuple):
@@ -191,12 +213,15 @@ def read_images(batches: Batches | CachedBatches, progress: Progress) -> list[Re
 def describe_images(images: Iterable[ReadImage], source: ImageSource, *, labels: bool) -> dict[str, Any]:
     """The images of a source in a recipe, independent of their order: digests of their pixels and of their labels."""
     ordered = sorted(images)
-    pixels = hashlib.sha256(b"".join(image.digest for image in ordered)).hexdigest()
-    described = {"data": Path(source.name).name, "data_digest": pixels, "images": len(ordered)}
+    described = _describe_pixels([image.digest for image in ordered], Path(source.name).name)
     if labels:
         labelled = b"".join(image.digest + image.label.to_bytes(8, "little", signed=True) for image in ordered)
         described["labels_digest"] = hashlib.sha256(labelled).hexdigest()
     return described
+
+
+def _describe_pixels(digests: list[bytes], name: str) -> dict[str, Any]:
+    return {"data": name, "data_digest": hashlib.sha256(b"".join(digests)).hexdigest(), "images": len(digests)}
 
 
 def check_labels(images: Iterable[ReadImage], classes: int, reason: str) -> None:

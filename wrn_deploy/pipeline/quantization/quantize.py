@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wrn_deploy.calib.writing.full_range import Shift
 
 __all__ = [
-    "Prepared", "Quantization", "Rounding", "WeightScales", "find_inputs", "mixed_graph", "prepare_like",
+    "Prepared", "Quantization", "Rounding", "WeightScales", "find_inputs", "find_scales", "mixed_graph", "prepare_like",
     "write_graphs",
 ]  # fmt: skip
 
@@ -48,19 +48,24 @@ class Quantization:
         return dataclasses.asdict(self)
 
 
+def find_scales(ranges: Mapping[str, Range], units: Mapping[str, Unit]) -> dict[str, float]:
+    """The values of the codes whose moments rounding needs, by tensor.
+
+    Args:
+        ranges: of the tensors, from some of the images.
+        units: how equalization changes them.
+    """
+    return {name: (_amax(found.whole, units.get(name)) or 1.0) / 127.0 for name, found in ranges.items()}
+
+
 def find_inputs(
-    fp32: ir.Graph,
-    ranges: Mapping[str, Range],
-    units: Mapping[str, Unit],
-    quantization: Quantization,
-    preprocessing: Preprocessing,
+    fp32: ir.Graph, scales: Mapping[str, float], quantization: Quantization, preprocessing: Preprocessing
 ) -> tuple[ConvInput, ...]:
     """What the Convs read, whose moments rounding needs; empty if it needs none.
 
     Args:
         fp32: the graph before it is equalized.
-        ranges: of its tensors, from some of the images: they give the codes' scales.
-        units: how equalization changes its tensors.
+        scales: of the codes, by tensor (`find_scales`).
         quantization: the techniques, with the choice of the exact input.
         preprocessing: of the images.
     """
@@ -69,7 +74,6 @@ def find_inputs(
 
     if quantization.rounding is Rounding.NEAREST:
         return ()
-    scales = {name: (_amax(found.whole, units.get(name)) or 1.0) / 127.0 for name, found in ranges.items()}
     return find_conv_inputs(fp32, scales, pixel_codes(preprocessing) if quantization.exact_input else None)
 
 

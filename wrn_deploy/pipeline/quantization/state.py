@@ -7,12 +7,16 @@ from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.manifest import Artifact, Recipe
 
 __all__ = [
-    "BEFORE", "FINETUNE", "GRAPH", "RECORD", "TUNE", "UNTUNED", "before_finetuning", "find_all_int8", "find_calibrated",
-    "is_finetuned", "is_tuned", "made_by",
+    "BEFORE", "FINETUNE", "GRAPH", "GRAPHS", "RECORD", "TUNE", "UNTUNED", "before_finetuning", "find_all_int8",
+    "find_calibrated", "is_finetuned", "is_tuned", "made_by",
 ]  # fmt: skip
 
 TUNE, FINETUNE = "tune", "finetune"  # the options of these steps, in the recipe of a graph that they made
 GRAPH = "onnx-int8-tensorrt"  # the graph that tuning changes
+GRAPHS = {
+    GRAPH: "int8-tensorrt.onnx",
+    "onnx-int8-onnxruntime": "int8-onnxruntime.onnx",
+}  # the files that calibration writes
 UNTUNED = "onnx-int8-untuned"  # the graph from before tuning, with every Conv in int8
 RECORD = "finetuning"  # the key of fine-tuning's report
 # The graphs from before fine-tuning, which calibration and tuning made (PTQ is quantization after training).

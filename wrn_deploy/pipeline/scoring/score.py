@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.cluster.here import run_here
-from wrn_deploy.cluster.work import Finished, Job
+from wrn_deploy.cluster.work import Engine, Finished
 from wrn_deploy.errors import DeployError
 from wrn_deploy.formatting import count, first_names
 from wrn_deploy.pipeline.scoring.job import ScoreJob, ScoreOptions, plan_scores
 from wrn_deploy.progress import Progress
 
-__all__ = ["Engine", "Scored", "score_data"]
-
-Engine: TypeAlias = Callable[[Job, Callable[[Finished], None], Progress], None]
+__all__ = ["Scored", "score_data"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

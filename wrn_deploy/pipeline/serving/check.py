@@ -8,12 +8,11 @@ from pathlib import Path
 
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.errors import DeployError, GateError, UsageError
-from wrn_deploy.files.text import read_text
 from wrn_deploy.files.trust import trust
 from wrn_deploy.formatting import count
-from wrn_deploy.pipeline.serving.model_checks import CONFIG, check_model, newest_version
+from wrn_deploy.pipeline.serving.folders import bundle_in, config_of, is_ours, models_in, newest_version
+from wrn_deploy.pipeline.serving.model_checks import check_model
 from wrn_deploy.serving.config import parameter_of
-from wrn_deploy.serving.text_format import parse_config
 from wrn_deploy.serving.versions import Triton
 
 __all__ = ["CheckedModel", "check_repository"]
@@ -47,16 +46,16 @@ def check_repository(folder: Path, bundles: Sequence[Bundle] = (), triton: Trito
         DeployError: there is no repository.
         UsageError: a bundle has no model in the repository.
     """
-    found = folder.iterdir() if folder.is_dir() else ()
-    models = sorted(path for path in found if path.is_dir() and not path.name.startswith("."))
+    models = models_in(folder)
     if not models:
         raise DeployError(f"{folder} has no models: expected a repository that `wrn-deploy repository` wrote")
     _check_none(
         folder, [f"{model.name}: {problem}" for model in models for problem in check_model(model, trust(), triton)]
     )
-    checked = [_checked(model) for model in models]
-    _check_none(folder, [problem for bundle in bundles for problem in _stale(folder, checked, bundle)])
-    return checked
+    _check_none(folder, [problem for bundle in bundles for problem in _stale(models, bundle)])
+    return [
+        CheckedModel(name=model.name, version=newest_version(model), ours=is_ours(config_of(model))) for model in models
+    ]
 
 
 def _check_none(folder: Path, problems: Sequence[str]) -> None:
@@ -64,20 +63,16 @@ def _check_none(folder: Path, problems: Sequence[str]) -> None:
         raise GateError(f"{folder} fails {count(len(problems), 'check')}:\n  " + "\n  ".join(problems))
 
 
-def _checked(model: Path) -> CheckedModel:
-    config = parse_config(read_text(model / CONFIG), CONFIG)
-    return CheckedModel(name=model.name, version=newest_version(model), ours=parameter_of(config, "sha256") is not None)
-
-
-def _stale(folder: Path, checked: Sequence[CheckedModel], bundle: Bundle) -> Iterator[str]:
-    """Models that were made from the bundle and have another artifact than it has now."""
+def _stale(models: Sequence[Path], bundle: Bundle) -> Iterator[str]:
+    """Models that were made from the bundle, of another artifact or for other images than it has now."""
     found = False
-    for model in checked:
-        config = parse_config(read_text(folder / model.name / CONFIG), CONFIG) if model.ours else {}
-        if parameter_of(config, "model") != bundle.spec.name:
+    for model in models:
+        config = config_of(model)
+        key = parameter_of(config, "artifact")
+        if parameter_of(config, "model") != bundle.spec.name or key is None:  # also a step of an ensemble
             continue
         found = True
-        key = parameter_of(config, "artifact") or ""
+        remedy = f"run `wrn-deploy repository {bundle.folder} --out {model.parent}`"
         try:
             now = bundle.find(key).sha256
         except DeployError as error:
@@ -86,7 +81,10 @@ def _stale(folder: Path, checked: Sequence[CheckedModel], bundle: Bundle) -> Ite
         if now != parameter_of(config, "sha256"):
             yield (
                 f"{model.name} is stale: it has {key} {(parameter_of(config, 'sha256') or '')[:12]}, and "
-                f"{bundle.folder} has {now[:12]}; run `wrn-deploy repository {bundle.folder} --out {folder}`"
+                f"{bundle.folder} has {now[:12]}; {remedy}"
             )
+        there = bundle_in(model / str(newest_version(model)), bundle.trust)
+        if there is not None and there.spec.preprocessing != bundle.spec.preprocessing:
+            yield f"{model.name} is stale: it prepares images in another way than {bundle.folder}; {remedy}"
     if not found:
-        raise UsageError(f"{folder} has no model of {bundle.spec.name}, the network of {bundle.folder}")
+        raise UsageError(f"{models[0].parent} has no model of {bundle.spec.name}, the network of {bundle.folder}")

@@ -11,47 +11,42 @@ from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.files.text import read_text
 from wrn_deploy.files.trust import Trust
 from wrn_deploy.manifest import Artifact, Kind
-from wrn_deploy.pipeline.serving.models import MODEL_FILE, plan_problems, tensors_of
+from wrn_deploy.pipeline.serving.ensemble_checks import ensemble_problems
+from wrn_deploy.pipeline.serving.folders import CONFIG, config_of, newest_version
+from wrn_deploy.pipeline.serving.models import plan_problems, tensors_of
 from wrn_deploy.runtime.backend import runtimes
 from wrn_deploy.runtime.plan_profile import PlanProfile
-from wrn_deploy.serving.config import DATA_TYPES, LABELS, TritonBackend, parameter_of
-from wrn_deploy.serving.text_format import Config, parse_config
+from wrn_deploy.serving.config import DATA_TYPES, LABELS, MODEL_FILE, TritonBackend, parameter_of
+from wrn_deploy.serving.ensemble import DECODE
+from wrn_deploy.serving.text_format import Config
 from wrn_deploy.serving.versions import Triton
 from wrn_deploy.spec import TensorSpec
 
-__all__ = ["CONFIG", "check_model", "newest_version", "versions_of"]
-
-CONFIG = "config.pbtxt"
-PLATFORMS = ("ensemble",)  # without a backend
+__all__ = ["check_model"]
 
 
-def versions_of(model: Path) -> list[int]:
-    """The versions of a model, sorted."""
-    if not model.is_dir():
-        return []
-    return sorted(int(path.name) for path in model.iterdir() if path.is_dir() and path.name.isdecimal())
-
-
-def newest_version(model: Path) -> int | None:
-    """The newest version of a model, which Triton serves; None: there is none."""
-    return max(versions_of(model), default=None)
-
-
-def check_model(model: Path, trusted: Trust, triton: Triton | None = None) -> tuple[str, ...]:
+def check_model(
+    model: Path, trusted: Trust, triton: Triton | None = None, *, others: Path | None = None
+) -> tuple[str, ...]:
     """What is wrong with a model, each with what to do; empty if nothing is.
 
     Args:
         model: its folder in the repository.
         trusted: whose signature its versions need.
         triton: the release that is to serve it.
+        others: the repository with the steps of an ensemble; None: the folder that the model is in.
     """
     try:
-        config = parse_config(read_text(model / CONFIG), CONFIG)
+        config = config_of(model)
     except FileNotFoundError:
         return (f"{CONFIG} is missing: write the model again",)
     except (DeployError, OSError) as error:
         return (str(error),)
-    return (*_general(model, config), *_of_ours(model, config, trusted, triton))
+    return (
+        *_general(model, config),
+        *_of_ours(model, config, trusted, triton),
+        *ensemble_problems(config, others or model.parent, trusted),
+    )
 
 
 def _general(model: Path, config: Config) -> Iterator[str]:
@@ -69,7 +64,7 @@ def _general(model: Path, config: Config) -> Iterator[str]:
         labels = output.get("label_filename")
         if labels and not (model / labels).is_file():
             yield f"{labels}, the labels of {output.get('name')}, is missing: write the model again"
-    if newest_version(model) is None and config.get("platform") not in PLATFORMS:
+    if newest_version(model) is None:
         yield "it has no version: expected a folder named 1"
 
 
@@ -87,6 +82,8 @@ def _batching(config: Config) -> Iterator[str]:
 def _of_ours(model: Path, config: Config, trusted: Trust, triton: Triton | None) -> Iterator[str]:
     """What the newest version's own bundle says about it."""
     key, version = parameter_of(config, "artifact"), newest_version(model)
+    if parameter_of(config, "step") == DECODE and version is not None:
+        yield from _decoder_faults(config, model / str(version), trusted)
     if key is None or version is None:
         return
     try:
@@ -111,14 +108,37 @@ def _of_ours(model: Path, config: Config, trusted: Trust, triton: Triton | None)
         yield from _profile_faults(config, profiles)
 
 
+def _decoder_faults(config: Config, version: Path, trusted: Trust) -> Iterator[str]:
+    """What the manifest of a step that decodes says about it: how large its images are, as pixels or normalised."""
+    try:
+        size = Bundle.open(version, trust=trusted).spec.preprocessing
+    except DeployError as error:
+        yield f"version {version.name}: {error}"
+        return
+    pixels = ("TYPE_UINT8", [size.height, size.width, 3])
+    normalised = ("TYPE_FP32", [3, size.height, size.width])
+    for entry in config.get("output", []):
+        if (entry.get("data_type"), entry.get("dims")) not in (pixels, normalised):
+            yield (
+                f"{entry.get('name')} is {entry.get('data_type')} {entry.get('dims')}: expected pixels, "
+                f"{pixels[0]} {pixels[1]}, or normalised images, {normalised[0]} {normalised[1]}"
+            )
+    if config.get("default_model_filename") != MODEL_FILE:
+        yield f"version {version.name} runs {config.get('default_model_filename')}: expected {MODEL_FILE}"
+    if not (version / MODEL_FILE).is_file():
+        yield f"version {version.name} has no {MODEL_FILE}: write the model again"
+
+
 def _backend(model: Path, config: Config, artifact: Artifact, version: int) -> Iterator[str]:
     backend, file = config.get("backend"), config.get("default_model_filename")
     kinds = {TritonBackend.TENSORRT: Kind.PLAN, TritonBackend.ONNXRUNTIME: Kind.ONNX}
     if backend in kinds and artifact.kind is not kinds[TritonBackend(backend)]:
         yield f"backend {backend} cannot run {artifact.path}: expected a file of kind {kinds[TritonBackend(backend)]}"
     wanted = MODEL_FILE if backend == TritonBackend.PYTHON else artifact.path
-    if file != wanted or not (model / str(version) / wanted).is_file():
+    if file != wanted:
         yield f"version {version} runs {file}: expected {wanted}; write the model again"
+    if not (model / str(version) / wanted).is_file():
+        yield f"version {version} has no {wanted}: write the model again"
     runner = parameter_of(config, "backend")
     if backend == TritonBackend.PYTHON and runner not in runtimes():
         yield f"the python backend's runner is {runner}: expected one of {', '.join(runtimes())}"

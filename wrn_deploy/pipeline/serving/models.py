@@ -12,13 +12,12 @@ from wrn_deploy.errors import DeployError, MissingArtifact, UsageError
 from wrn_deploy.manifest import Artifact, Kind
 from wrn_deploy.runtime.backend import PREFERRED, choose, find_runtime
 from wrn_deploy.runtime.plan_profile import PlanProfile
-from wrn_deploy.serving.config import ServedModel, TritonBackend
+from wrn_deploy.serving.config import MODEL_FILE, ServedModel, TritonBackend
 from wrn_deploy.serving.versions import Triton
 from wrn_deploy.spec import Precision, TensorSpec
 
-__all__ = ["MODEL_FILE", "ServeModelOptions", "describe_model", "plan_problems", "tensors_of"]
+__all__ = ["ServeModelOptions", "describe_model", "plan_problems", "tensors_of"]
 
-MODEL_FILE = "model.py"  # what the python backend loads
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 MAX_BATCH = 32
 RTX = "tensorrt_rtx"
@@ -43,6 +42,7 @@ class ServeModelOptions:
         gpus: the GPUs to run on; empty: all for `tensorrt`, none for the others.
         max_batch: the largest batch; None: the plan's, or 32.
         threads: CPU threads of each instance; None: the library's default.
+        ensemble: also write a step that decodes images, and an ensemble of it and the model.
     """
 
     backend: TritonBackend = TritonBackend.PYTHON
@@ -55,6 +55,7 @@ class ServeModelOptions:
     gpus: tuple[int, ...] = ()
     max_batch: int | None = None
     threads: int | None = None
+    ensemble: bool = False
 
     def __post_init__(self) -> None:
         if self.name is not None and not NAME.fullmatch(self.name):
