@@ -60,7 +60,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "inference": {
         "example": "Copy a small trained bundle and a picture: a first try without PyTorch.",
         "predict": "Print the labels and scores of images.",
-        "embed": "Build the C library: wrn_runner.h, libwrn_runner.so, a CMake package.",
+        "embed": "Write the C library: wrn_runner.h, libwrn_runner.so, a CMake package.",
     },
     "scoring": {
         "score": "Score any number of images, shard by shard; resumable, and on many machines.",

@@ -72,5 +72,5 @@ def find_cuda_headers() -> Path:
             return folder.resolve()
     raise MachineError(
         f"there are no headers of CUDA ({', '.join(CUDA_HEADERS)}): install a CUDA toolkit and name its folder in "
-        "CUDA_HOME, or `pip install nvidia-cuda-runtime nvidia-cuda-crt`"
+        "CUDA_HOME, or the packages nvidia-cuda-runtime and nvidia-cuda-crt"
     )
