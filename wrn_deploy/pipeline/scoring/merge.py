@@ -37,7 +37,7 @@ def merge_scores(bundle: Bundle, options: ScoreOptions, progress: Progress, into
     Raises:
         GateError: a shard is missing, doubled, of another job, changed or damaged; or more images are corrupt, or more
             shards damaged, than are allowed.
-        UsageError: `out` has the parts of another job: other options, bundle, data or versions; or `into` is an address.
+        UsageError: `out` has the parts of another job: another bundle, data or options; or `into` is an address.
         DeployError: the data cannot be listed.
     """
     if into is not None and into.parts and into.parts[0].removesuffix(":") in SCHEMES and into.parts[0][-1] == ":":
