@@ -155,18 +155,19 @@ class Run final : public Context {
   }
 
  private:
-  Held<OrtValue> value(const Tensor &tensor, void *data) const {
-    std::vector<std::int64_t> shape = {count_};
-    shape.insert(shape.end(), tensor.shape.begin(), tensor.shape.end());
+  Held<OrtValue> value(const Tensor &tensor, void *data) {
+    shape_.assign(1, count_);
+    shape_.insert(shape_.end(), tensor.shape.begin(), tensor.shape.end());
     OrtValue *made = nullptr;
     session_.check_graph(session_.ort_.CreateTensorWithDataAsOrtValue(
-        session_.memory_.held, data, tensor.image_bytes * static_cast<std::size_t>(count_), shape.data(), shape.size(),
+        session_.memory_.held, data, tensor.image_bytes * static_cast<std::size_t>(count_), shape_.data(), shape_.size(),
         element(tensor.dtype), &made));
     return {made, session_.ort_.ReleaseValue};
   }
 
   const Session &session_;
   std::int64_t count_ = 0;
+  std::vector<std::int64_t> shape_;  // of the value that is made
   std::vector<std::vector<char>> results_;
   std::vector<Held<OrtValue>> values_;  // over results_, for `count_` images
 };

@@ -41,14 +41,22 @@ void normalise(const Model &model, const std::uint8_t *from, std::int64_t count,
     }
 }
 
+// Of a value that is not finite all bits of the exponent are set: one more there carries into the bit of the sign.
 bool all_finite(const float *values, std::size_t count) {
-  std::uint32_t odd = 0;  // a loop without branches, which compilers make vectors of
-  for (std::size_t at = 0; at < count; ++at) {
+  constexpr std::size_t kStep = 32;  // loops without branches, which compilers make vectors of
+  std::uint32_t odd[kStep] = {};
+  const auto carry = [values](std::size_t at) {
     std::uint32_t bits = 0;
     std::memcpy(&bits, values + at, sizeof bits);
-    odd |= static_cast<std::uint32_t>((bits & 0x7F800000U) == 0x7F800000U);
-  }
-  return odd == 0;
+    return (bits & 0x7FFFFFFFU) + 0x00800000U;
+  };
+  std::size_t at = 0;
+  for (; at + kStep <= count; at += kStep)
+    for (std::size_t lane = 0; lane < kStep; ++lane) odd[lane] |= carry(at + lane);
+  for (; at < count; ++at) odd[0] |= carry(at);
+  std::uint32_t all = 0;
+  for (const std::uint32_t lane : odd) all |= lane;
+  return (all >> 31) == 0;
 }
 
 // Throws unless all values of `count` images are finite; as wrn_deploy/runtime/finite.py.
@@ -196,10 +204,13 @@ const void *Runner::prepared(
 }
 
 void Runner::check_outputs(const std::vector<const void *> &results, std::int64_t count) const {
-  for (std::size_t at = 0; at < results.size(); ++at)
-    if (model().outputs[at].dtype == WRN_FLOAT32)
-      check_finite(results[at], model().outputs[at], count, backend() + " " + precision() + " gives",
+  for (std::size_t at = 0; at < results.size(); ++at) {
+    const Tensor &output = model().outputs[at];
+    const std::size_t values = static_cast<std::size_t>(count) * output.image_bytes / sizeof(float);
+    if (output.dtype == WRN_FLOAT32 && !all_finite(static_cast<const float *>(results[at]), values))
+      check_finite(results[at], output, count, backend() + " " + precision() + " gives",
                    "run another precision, such as fp32");
+  }
 }
 
 void Runner::warmup(const std::int64_t *batches, std::size_t n, std::int32_t iterations) {

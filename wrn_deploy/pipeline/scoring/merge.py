@@ -19,8 +19,9 @@ from wrn_deploy.pipeline.scoring.job import ScoreJob, ScoreOptions, plan_scores
 from wrn_deploy.pipeline.scoring.summary import MergedFile, Summary, Sums
 from wrn_deploy.pipeline.scoring.worker import metadata_of
 from wrn_deploy.progress import Progress
+from wrn_deploy.shards.joined import Joined
 from wrn_deploy.shards.ledger import Entry, entry_name, part_name
-from wrn_deploy.shards.parts import Joined, open_part
+from wrn_deploy.shards.parts import open_part
 
 __all__ = ["SUMMARY", "merge_scores"]
 
