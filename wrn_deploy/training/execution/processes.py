@@ -121,8 +121,8 @@ def lost_is_named(processes: ProcessGroup) -> Iterator[None]:
     except RuntimeError as error:
         if processes.shard.size == 1 or not any(library in str(error) for library in LIBRARIES):
             raise
-        reason = f"{str(error).splitlines()[0]:.200}"
+        reason = str(error).partition(". ")[0][:200]
         raise DeployError(
-            f"the connection to another of the {processes.shard.size} processes was lost ({reason}): expected all of them "
-            "to run to the end; see what the others printed, then start all again, `train` with --resume"
+            f"the connection to another of the {processes.shard.size} processes was lost ({reason}): expected all of "
+            "them to run to the end; see what the others printed, then start all again, `train` with --resume"
         ) from error
