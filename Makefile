@@ -60,7 +60,7 @@ fuzz: $(DEV)
 # The C++ library in eight threads under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer, SECONDS each;
 # under valgrind; its readers on any bytes, three times as long. What each prints is shown.
 native-stress: $(DEV)
-	WRN_DEPLOY_STRESS_S=$(SECONDS) $(RUN)python -m pytest -rA --durations=0 tests/native/test_sanitizers.py
+	WRN_DEPLOY_STRESS_S=$(SECONDS) $(RUN)python -m pytest -q -rA --show-capture=stdout --durations=0 tests/native/test_sanitizers.py
 
 # The documentation's site in build/site, in an environment of its own without PyTorch; a broken link or anchor fails.
 docs: build/docs/.ready

@@ -140,19 +140,23 @@ def _call(
     """Adds turns of calls, in one order and then in the other; the bare program takes no pixels."""
     threads, pixels, batch = numbers
     names = [name for name in children if not (pixels and name == "bare")]
+    for name in names:
+        made.setdefault(name, [])
     for turn in range(WARM_TURNS + turns):
         for name in names[:: 1 if turn % 2 else -1]:
             took = [each / 1e3 for each in _ask(children[name], threads, CALLS, pixels, batch)[1:]]
             if turn >= WARM_TURNS:
-                made.setdefault(name, []).append(took[1:])  # the first call of a turn finds cold caches
+                made[name].append(took[1:])  # the first call of a turn finds cold caches
 
 
 def _rate(children: dict[str, Any], rates: dict[str, dict[str, list[float]]]) -> None:
+    for name in children:
+        rates.setdefault(name, {str(threads): [] for threads in THREADS})
     for turn in range(4):
         for name in [*children][:: 1 if turn % 2 else -1]:
             for threads in THREADS:
                 seconds = _ask(children[name], threads, 200, 0, 1)[0] / 1e9
-                rates.setdefault(name, {}).setdefault(str(threads), []).append(threads * 200 / seconds)
+                rates[name][str(threads)].append(threads * 200 / seconds)
 
 
 def _start_table(starts: dict[str, list[list[float]]]) -> Table:
@@ -185,7 +189,7 @@ def _added(turns: list[list[float]], bare: list[list[float]]) -> float:
 
 
 def _rate_table(rates: dict[str, dict[str, list[float]]]) -> Table:
-    table = make_table("calls a second, median", *(f"{threads} threads" for threads in THREADS))
+    table = make_table("calls a second, median", *(f"threads: {threads}" for threads in THREADS))
     for name, made in rates.items():
         table.add_row(name, *(f"{statistics.median(each):.0f}" for each in made.values()))
     return table
