@@ -270,6 +270,19 @@ def test_nan_and_infinite_values_are_an_error_unless_allowed(
     assert ran.values("value") != [["-7"]] * 20
 
 
+@pytest.mark.parametrize(("place", "value"), [(0, "nan"), (31, "inf"), (32, "-inf"), (3071, "nan")])
+def test_one_value_that_is_not_finite_is_found_wherever_it_is(
+    drive: Driver, made_bundle: Path, images: npt.NDArray[np.uint8], tmp_path: Path, place: int, value: str
+) -> None:
+    sent = normalize(images[:3], Bundle.open(made_bundle).spec.preprocessing)
+    sent[1].reshape(-1)[place] = float(value)
+    (tmp_path / "sent").write_bytes(sent.tobytes())
+    ran = _clean(drive("run", made_bundle, "fp32", FLOAT32, tmp_path / "sent", len(sent), tmp_path / "results"))
+    assert ran.statuses == [0, 0, 1, 0]
+    found = "1 of 9216 values, in 1 of 3 images, the first of which is image 1, counted from 0"
+    assert f"the batch has NaN or infinite images: {found}" in ran.messages[2]
+
+
 def test_a_signature_can_be_demanded(drive: Driver, bundle: Bundle, tmp_path: Path) -> None:
     pytest.importorskip("model_signing", reason="model-signing is not installed")
     private, public = new_key(tmp_path, "ours")
