@@ -2,30 +2,31 @@ r"""Computes how long scoring takes, and what saturates, from measured rates: th
 
     python -m benchmarks.scale.model
 
-Rates of CPUs are those of the committed results; those of the GPU are computed from its limits, and were not run. A
-test compares the page with what this prints.
+Rates of CPUs are those of the committed results; those of the GPU are computed from its limits, and were not run. It
+writes the tables into the page, and a test compares them.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from wrn_deploy.bench.report.report import read_report
+from wrn_deploy.files.new_file import write_whole
 
 __all__ = ["core_rates", "make_tables"]
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
+PAGE = RESULTS.parents[1] / "docs" / "explanation" / "scale.md"
 IMAGES = (10**6, 10**8, 10**10)
 BYTES_PER_IMAGE = 107_600  # ImageNet's training images: 137.8 GB in 1,281,167 files
-PART_BYTES = 60  # an image's row in a parquet part: id, label, five classes and scores
-ENTRY_BYTES = 1000  # a shard's entry in the ledger
+PART_BYTES = 40  # an image's row in a parquet part, measured on 40 parts: id, label, five classes and scores
+ENTRY_BYTES = 500  # a shard's record in the ledger
 IMAGES_PER_SHARD = 10_000
 # WRN-50-2 at batch 256 on an H200: its layers' arithmetic and bytes by the limits in benchmarks/gpu/limits.py; and the
 # fraction of the same roofline that MLPerf's ResNet-50 reaches on that GPU.
@@ -47,12 +48,12 @@ class Rate:
 
 
 def main() -> None:
-    """Prints the tables as Markdown."""
-    console = Console(width=200, markup=False, highlight=False)
+    """Writes the tables into the page."""
+    page = PAGE.read_text(encoding="utf-8")
     for name, lines in make_tables().items():
-        console.print(
-            f"<!-- scale:{name} begin -->\n\n" + "\n".join(lines) + f"\n\n<!-- scale:{name} end -->\n", soft_wrap=True
-        )
+        table = "\n".join((f"<!-- scale:{name} begin -->", "", *lines, "", f"<!-- scale:{name} end -->"))
+        page = re.sub(rf"<!-- scale:{name} begin -->.*?<!-- scale:{name} end -->", table, page, flags=re.DOTALL)
+    write_whole(PAGE, page)
 
 
 def make_tables() -> dict[str, list[str]]:
@@ -110,7 +111,7 @@ def _limits() -> Iterator[str]:
     schedule_s = max(simulated) / _read("scale-2core.json")["shards"]
     driver = _read("ray-driver-2core.json")
     ray_s = 1 / statistics.median(driver["shards_per_s"]["2"])
-    wait_s = statistics.median(driver["wait_ms"]["2000"]) / 1000
+    wait_s = statistics.median(driver["wait_ms"]["1000"]) / 1000
     yield "| images in a shard | the schedule alone | a driver with Ray, few workers | with 1,000 workers |"
     yield "|---|---|---|---|"
     for images in (100, 1_000, 10_000):

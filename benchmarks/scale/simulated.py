@@ -95,8 +95,8 @@ class SimulatedPool:
         return sorted(events, key=lambda event: isinstance(event, Lost))
 
     def kill(self, worker: int) -> None:
-        """Ends a worker."""
-        del self._workers[worker]
+        """Ends a worker, unless it has ended."""
+        self._workers.pop(worker, None)
 
     def now(self) -> float:
         """Simulated seconds since the start."""

@@ -31,8 +31,8 @@ class PlanContext {
   std::vector<CUdeviceptr> addresses_;
 };
 
-// A captured graph is valid as long as its context keeps its shape and addresses: NVIDIA's TensorRT documentation, "CUDA
-// Graphs", "use one execution context per captured graph, and share memory across the contexts".
+// A captured graph is valid as long as its context keeps its shape and addresses: NVIDIA's TensorRT documentation,
+// "CUDA Graphs", "use one execution context per captured graph, and share memory across the contexts".
 class KeptContext {
  public:
   KeptContext(PlanContext context, std::int64_t batch, std::vector<CUdeviceptr> addresses)

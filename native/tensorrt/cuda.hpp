@@ -13,14 +13,14 @@
 namespace wrn {
 
 // The calls that are used. cuda.h gives some another name: what it calls cuMemAlloc is exported as cuMemAlloc_v2.
-#define WRN_CUDA_CALLS(call)                                                                                        \
-  call(cuInit) call(cuGetErrorString) call(cuDeviceGet) call(cuDeviceGetName) call(cuDeviceGetAttribute)            \
-  call(cuDevicePrimaryCtxRetain) call(cuCtxPushCurrent) call(cuCtxPopCurrent)                                       \
-  call(cuMemAlloc) call(cuMemFree) call(cuMemHostAlloc) call(cuMemFreeHost) call(cuPointerGetAttributes)            \
-  call(cuMemcpyHtoDAsync) call(cuMemcpyDtoHAsync) call(cuMemcpyDtoDAsync)                                           \
-  call(cuStreamCreate) call(cuStreamDestroy) call(cuStreamSynchronize) call(cuStreamWaitEvent)                      \
-  call(cuStreamBeginCapture) call(cuStreamEndCapture)                                                               \
-  call(cuEventCreate) call(cuEventDestroy) call(cuEventRecord)                                                      \
+#define WRN_CUDA_CALLS(call)                                                                             \
+  call(cuInit) call(cuGetErrorString) call(cuDeviceGet) call(cuDeviceGetName) call(cuDeviceGetAttribute) \
+  call(cuDevicePrimaryCtxRetain) call(cuCtxPushCurrent) call(cuCtxPopCurrent)                            \
+  call(cuMemAlloc) call(cuMemFree) call(cuMemHostAlloc) call(cuMemFreeHost) call(cuPointerGetAttributes) \
+  call(cuMemcpyHtoDAsync) call(cuMemcpyDtoHAsync) call(cuMemcpyDtoDAsync)                                \
+  call(cuStreamCreate) call(cuStreamDestroy) call(cuStreamSynchronize) call(cuStreamWaitEvent)           \
+  call(cuStreamBeginCapture) call(cuStreamEndCapture)                                                    \
+  call(cuEventCreate) call(cuEventDestroy) call(cuEventRecord) call(cuEventSynchronize)                  \
   call(cuGraphInstantiateWithFlags) call(cuGraphLaunch) call(cuGraphDestroy) call(cuGraphExecDestroy)
 
 struct CudaDriver {

@@ -40,7 +40,7 @@ Execution::Execution(Plan &plan) : plan_(plan) {
 Execution::~Execution() {
   try {
     const OnGpu current;
-    settle(on_device_->stream.get());
+    drop();
     on_device_.reset();
   } catch (const Error &) {  // the GPU is lost: the driver refuses to free, and that is all
   }
@@ -48,29 +48,64 @@ Execution::~Execution() {
 
 void Execution::infer(const void *images, std::int64_t count, std::size_t wanted, const void **results) {
   const OnGpu current;
-  const Size size{count, false};
+  const Size size{count, 0};
   Buffers &buffers = buffers_for(size);
   CUstream stream = on_device_->stream.get();
   const std::size_t bytes = bytes_of(0, count);
-  if (!plan_.lent().holds(images, bytes)) {
-    std::memcpy(buffers.host(0), images, bytes);
-    images = buffers.host(0);
-  }
+  const void *source = pinned(images, bytes, buffers);
   KeptContext *kept = nullptr;
   try {
-    WRN_CUDA(cuMemcpyHtoDAsync, buffers.device(0), images, bytes, stream);
+    WRN_CUDA(cuMemcpyHtoDAsync, buffers.device(0), source, bytes, stream);
     kept = kept_for(size, buffers);
-    start(size, buffers, kept, stream);
-    for (std::size_t at = 0; at < wanted; ++at) {
-      WRN_CUDA(cuMemcpyDtoHAsync, buffers.host(at + 1), buffers.device(at + 1), bytes_of(at + 1, count), stream);
-      results[at] = buffers.host(at + 1);
-    }
+    enqueue(size, buffers, kept, stream);
+    download(count, wanted, buffers, stream);
     WRN_CUDA(cuStreamSynchronize, stream);
   } catch (...) {
     settle(stream);  // nothing reads the images any more
     throw;
   }
+  for (std::size_t at = 0; at < wanted; ++at) results[at] = buffers.host(at + 1);
   capture(kept);
+}
+
+void Execution::start(const void *images, std::int64_t count, std::size_t wanted, int turn) {
+  const OnGpu current;
+  OnDevice &on = *on_device_;
+  if (!on.in) on.in = make_stream();
+  if (!on.out) on.out = make_stream();
+  for (Owned<CUevent> *event : {&on.uploaded, &on.computed, &on.downloaded[turn]})
+    if (!*event) *event = make_event();
+  const Size size{count, turn};
+  Buffers &buffers = buffers_for(size);
+  const std::size_t bytes = bytes_of(0, count);
+  const void *source = pinned(images, bytes, buffers);
+  WRN_CUDA(cuMemcpyHtoDAsync, buffers.device(0), source, bytes, on.in.get());
+  WRN_CUDA(cuEventRecord, on.uploaded.get(), on.in.get());
+  WRN_CUDA(cuStreamWaitEvent, on.stream.get(), on.uploaded.get(), 0);
+  KeptContext *kept = kept_for(size, buffers);
+  enqueue(size, buffers, kept, on.stream.get());
+  WRN_CUDA(cuEventRecord, on.computed.get(), on.stream.get());
+  WRN_CUDA(cuStreamWaitEvent, on.out.get(), on.computed.get(), 0);
+  download(count, wanted, buffers, on.out.get());
+  WRN_CUDA(cuEventRecord, on.downloaded[turn].get(), on.out.get());
+  started_[turn] = {count, wanted};
+  capture(kept);
+}
+
+void Execution::finish(int turn, const void **results) {
+  const OnGpu current;
+  WRN_CUDA(cuEventSynchronize, on_device_->downloaded[turn].get());
+  Buffers &buffers = buffers_for({started_[turn].count, turn});
+  for (std::size_t at = 0; at < started_[turn].wanted; ++at) results[at] = buffers.host(at + 1);
+}
+
+void Execution::drop() noexcept {
+  try {
+    const OnGpu current;
+    for (const Owned<CUstream> *stream : {&on_device_->in, &on_device_->stream, &on_device_->out})
+      if (*stream) settle(stream->get());
+  } catch (const Error &) {  // the GPU is lost
+  }
 }
 
 void Execution::infer_device(const DeviceBatch &batch, void *given) {
@@ -78,7 +113,7 @@ void Execution::infer_device(const DeviceBatch &batch, void *given) {
   const auto &tensors = plan_.tensors();
   check_memory(batch.images, tensors.front());
   for (std::size_t at = 0; at < batch.outputs.size(); ++at) check_memory(batch.outputs[at], tensors[at + 1]);
-  const Size size{batch.count, true};
+  const Size size{batch.count, kForeign};
   Buffers &buffers = buffers_for(size);
   std::size_t copied = bytes_of(0, batch.count);
   for (std::size_t at = 0; at < batch.outputs.size(); ++at) copied += bytes_of(at + 1, batch.count);
@@ -107,8 +142,19 @@ void Execution::infer_device(const DeviceBatch &batch, void *given) {
   capture(kept);
 }
 
-// Buffers for a batch; they keep their addresses, which graphs contain. Their capacities are powers of two, so those for
-// all sizes are at most twice as large as those for the largest.
+// The images in memory that a copy to the GPU reads directly: where they are, if that is lent, or in the buffers.
+const void *Execution::pinned(const void *images, std::size_t bytes, Buffers &buffers) const {
+  if (plan_.lent().holds(images, bytes)) return images;
+  return std::memcpy(buffers.host(0), images, bytes);
+}
+
+void Execution::download(std::int64_t count, std::size_t wanted, Buffers &buffers, CUstream stream) {
+  for (std::size_t at = 1; at <= wanted; ++at)
+    WRN_CUDA(cuMemcpyDtoHAsync, buffers.host(at), buffers.device(at), bytes_of(at, count), stream);
+}
+
+// Buffers for a batch; they keep their addresses, which graphs contain. Their capacities are powers of two, so those
+// for all sizes are at most twice as large as those for the largest.
 Buffers &Execution::buffers_for(const Size &size) {
   plan_.profile_for(size.first);
   const Size key{std::min(rounded_up(size.first), plan_.largest()), size.second};
@@ -149,7 +195,7 @@ KeptContext *Execution::kept_for(const Size &size, Buffers &buffers) {
 }
 
 // Starts an inference on own buffers.
-void Execution::start(const Size &size, Buffers &buffers, KeptContext *kept, CUstream stream) {
+void Execution::enqueue(const Size &size, Buffers &buffers, KeptContext *kept, CUstream stream) {
   if (kept != nullptr)
     kept->start(stream);
   else

@@ -25,31 +25,44 @@ class Execution final : public Context {
   ~Execution() override;
 
   void infer(const void *images, std::int64_t count, std::size_t wanted, const void **results) override;
+  // Copies run on streams of their own, beside the inference of the other turn.
+  void start(const void *images, std::int64_t count, std::size_t wanted, int turn) override;
+  void finish(int turn, const void **results) override;
+  void drop() noexcept override;
   // A small batch whose size comes back is copied on the device into own buffers, for which there is a graph, and its
   // outputs are copied back. A graph for the caller's addresses would have to be captured again when they change.
   void infer_device(const DeviceBatch &batch, void *stream) override;
 
  private:
-  // A batch size, and whether the batch comes from device memory of the caller's.
-  using Size = std::pair<std::int64_t, bool>;
+  static constexpr int kTurns = 2, kForeign = 2;
+  // A batch size and whose buffers: those of a turn, or of batches from device memory of the caller's.
+  using Size = std::pair<std::int64_t, int>;
   struct Kept {
     KeptContext context;
     std::uint64_t used;  // when, in calls
   };
   // What is freed while the GPU's context is current, in the order of its destruction: from the last member up.
   struct OnDevice {
-    Owned<CUstream> stream;
-    Owned<CUevent> event;
+    Owned<CUstream> stream, in, out;  // `in` and `out` copy, for start()
+    Owned<CUevent> event, uploaded, computed, downloaded[kTurns];
     Owned<CUdeviceptr> activations;
     std::map<Size, Buffers> buffers;  // by capacity
     std::map<std::size_t, PlanContext> contexts;  // by profile
     std::map<Size, Kept> kept;
   };
 
+  // A batch of start() on its way.
+  struct Started {
+    std::int64_t count = 0;
+    std::size_t wanted = 0;
+  };
+
   Buffers &buffers_for(const Size &size);
+  const void *pinned(const void *images, std::size_t bytes, Buffers &buffers) const;
+  void download(std::int64_t count, std::size_t wanted, Buffers &buffers, CUstream stream);
   PlanContext &context_for(std::int64_t batch);
   KeptContext *kept_for(const Size &size, Buffers &buffers);
-  void start(const Size &size, Buffers &buffers, KeptContext *kept, CUstream stream);
+  void enqueue(const Size &size, Buffers &buffers, KeptContext *kept, CUstream stream);
   void capture(KeptContext *kept);
   void follow(CUstream earlier, CUstream later);
   void check_memory(const void *address, const Tensor &tensor) const;
@@ -58,6 +71,7 @@ class Execution final : public Context {
 
   Plan &plan_;
   std::unique_ptr<OnDevice> on_device_ = std::make_unique<OnDevice>();
+  Started started_[kTurns];
   std::map<Size, int> uses_;
   std::uint64_t calls_ = 0;
 };

@@ -109,9 +109,10 @@ extern "C" {
 
 WRN_API const char *wrn_plan_library_version() { return WRN_VERSION; }
 
-WRN_API wrn::PlanLibrary &wrn_plan_library() {
-  static auto *const made = new wrn::Loaded;  // never destroyed: threads of the host may use it as the process ends
-  return *made;
+WRN_API void *wrn_plan_library() {
+  // Never destroyed: threads of the host may use it as the process ends.
+  static wrn::PlanLibrary *const made = new wrn::Loaded;
+  return made;
 }
 
 }  // extern "C"

@@ -7,13 +7,13 @@ namespace {
 
 constexpr std::size_t kMostBytes = 2000;  // of the kept messages
 
-thread_local std::string kept;
+thread_local std::string unread;
 
 }  // namespace
 
 void Logger::log(Severity severity, const char *text) noexcept try {
-  if (severity > Severity::kERROR || text == nullptr || kept.size() > kMostBytes) return;
-  kept += (kept.empty() ? "" : "; ") + std::string(text);
+  if (severity > Severity::kERROR || text == nullptr || unread.size() > kMostBytes) return;
+  unread += (unread.empty() ? "" : "; ") + std::string(text);
 } catch (...) {  // no memory for it
 }
 
@@ -23,7 +23,7 @@ Logger &logger() {
 }
 
 std::string logged() {
-  const std::string text = std::exchange(kept, {});
+  const std::string text = std::exchange(unread, {});
   return text.empty() ? "" : " (" + text + ")";
 }
 

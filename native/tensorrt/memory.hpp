@@ -1,4 +1,4 @@
-// memory.hpp: memory for batches: buffers on both sides of the bus for one batch, and pinned memory that hosts write into.
+// memory.hpp: buffers on both sides of the bus for one batch, and pinned memory that hosts write into.
 #pragma once
 
 #include <cstdint>

@@ -109,7 +109,8 @@ Plan::Plan(std::unique_ptr<nvinfer1::IRuntime> runtime, const std::string &bytes
     if (!options.host_code)
       throw Error(WRN_ERROR,
                   "the plan is version-compatible, so it contains code for this machine's processor, which is not run "
-                  "unless you allow it: if you trust who built it, give --allow-host-code, or set the option allow_host_code");
+                  "unless you allow it: if you trust who built it, give --allow-host-code, or set the option "
+                  "allow_host_code");
     runtime_->setEngineHostCodeAllowed(true);
   }
   engine_.reset(runtime_->deserializeCudaEngine(bytes.data(), bytes.size()));

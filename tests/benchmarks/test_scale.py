@@ -43,6 +43,6 @@ def test_lost_nodes_and_shards_that_hang_cost_time_and_lose_nothing() -> None:
     )
     assert lost["nodes_lost"] == 2
     assert lost["attempts"] > 400
-    assert 405 <= hanging["attempts"] <= 410, "each once more, and what waited behind it"
+    assert hanging["attempts"] == 405
     assert calm["simulated_s"] < lost["simulated_s"]
     assert calm["simulated_s"] < hanging["simulated_s"]

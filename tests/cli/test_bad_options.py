@@ -30,7 +30,7 @@ CASES = [
     ((*TRAIN, "--lr", "-1"), ("learning rate -1.0", "expected")),
     ((*TRAIN, "--batch-size", "1"), ("--batch-size", "greater than or equal to 2")),
     ((*TRAIN, "--resume"), ("contains no training run", "leave --resume out")),
-    (("calibrate", "BUNDLE"), ("Missing option '--calib-data'",)),
+    (("calibrate", "BUNDLE"), ("no images: expected --calib-data DATA",)),
     ((*CALIBRATE, "--calib-size", "0"), ("--calib-size", "greater than or equal to 1")),
     (
         (*CALIBRATE, "--calib-method", "percentil"),

@@ -56,7 +56,7 @@ def test_all_shards_are_taken_once_and_counted_by_node() -> None:
     assert summary.total().shards == 30
     assert summary.total().seconds == 30 * SECONDS
     assert summary.seconds == pytest.approx(1 + 10 * SECONDS, abs=1)
-    assert pool.most_in_flight == 2
+    assert pool.most_in_flight == 1
 
 
 def test_workers_spread_over_the_nodes_up_to_the_number_that_is_asked_for() -> None:
@@ -85,6 +85,19 @@ def test_a_worker_of_a_lost_node_is_replaced_where_there_is_room() -> None:
     pool = _pool(SimulatedNode(name="a", room=4), SimulatedNode(name="b", room=4, lost_s=35.0))
     summary, _ = _run(pool, 40, workers=4)
     assert [node.workers for node in summary.nodes] == [4, 2]
+
+
+def test_an_idle_worker_of_a_lost_node_gets_no_shard() -> None:
+    """Of two shards, one takes long on `a`; `b` is done with the other, and lost, when the first one is lost too."""
+    nodes = [
+        SimulatedNode(name="a", room=1, lost_s=60.0),
+        SimulatedNode(name="b", room=1, lost_s=30.0),
+        SimulatedNode(name="c", room=1, joins_s=40.0),
+    ]
+    pool = SimulatedPool(nodes, lambda shard, node: 1000.0 if (shard, node.name) == (0, "a") else SECONDS)
+    summary, taken = _run(pool, 2, retries=1)
+    assert taken == [1, 0]
+    assert {node.node: node.retries for node in summary.nodes} == {"a": 1, "b": 0, "c": 0}
 
 
 def test_a_node_that_joins_later_gets_work() -> None:

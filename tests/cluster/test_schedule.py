@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cluster.stub_jobs import StubJob
-from wrn_deploy.cluster.schedule import IN_FLIGHT, Schedule
+from wrn_deploy.cluster.schedule import Schedule
 from wrn_deploy.cluster.work import Finished
 from wrn_deploy.errors import DeployError
 
@@ -23,60 +23,56 @@ def _done(shard: int) -> Finished:
     return Finished(shard=shard, images=1, seconds=1.0)
 
 
-def test_every_worker_gets_a_shard_before_any_gets_a_second_one() -> None:
-    schedule = _schedule(10)
-    schedule.add(1)
-    schedule.add(2)
-    assert schedule.assign(0.0) == [(1, 0), (2, 1), (1, 2), (2, 3)]
-    assert schedule.assign(0.0) == [], "each has one to do and one that waits"
-
-
-def test_at_the_end_no_shard_waits_behind_another() -> None:
+def test_a_worker_has_one_shard_at_a_time() -> None:
     schedule = _schedule(3)
     schedule.add(1)
     schedule.add(2)
-    assert schedule.assign(0.0) == [(1, 0), (2, 1)], "the third goes to whoever is done first"
-    assert schedule.finish(2, _done(1), 1.0)
+    assert schedule.assign(0.0) == [(1, 0), (2, 1)]
+    assert schedule.assign(0.0) == []
+    assert schedule.finish(2, _done(1))
     assert schedule.assign(1.0) == [(2, 2)]
 
 
-def test_only_the_shard_that_was_being_done_is_blamed() -> None:
+def test_the_shard_of_a_lost_worker_is_blamed() -> None:
     schedule = _schedule(6, retries=0)
     schedule.add(1)
-    assert schedule.assign(0.0) == [(1, 0), (1, 1)]
-    schedule.finish(1, _done(0), 1.0)
+    assert schedule.assign(0.0) == [(1, 0)]
+    schedule.finish(1, _done(0))
+    assert schedule.assign(0.0) == [(1, 1)]
     with pytest.raises(DeployError, match=r"stub shard 1 failed once, the last time because it was killed"):
         schedule.lose(1, "it was killed")
 
 
-def test_a_lost_shard_comes_after_all_others_and_the_waiting_one_first() -> None:
+def test_a_lost_shard_comes_after_all_others() -> None:
     schedule = _schedule(4)
     schedule.add(1)
-    assert schedule.assign(0.0) == [(1, 0), (1, 1)]
+    assert schedule.assign(0.0) == [(1, 0)]
     assert schedule.lose(1, "it died") == 0
     schedule.add(2)
     order = []
     while schedule.left:
         for worker, shard in schedule.assign(0.0):
             order.append(shard)
-            schedule.finish(worker, _done(shard), 0.0)
+            schedule.finish(worker, _done(shard))
     assert order == [1, 2, 3, 0]
 
 
-def test_a_worker_without_shards_takes_none_along() -> None:
+def test_a_worker_without_a_shard_takes_none_along() -> None:
     schedule = _schedule(1)
     schedule.add(1)
     assert schedule.lose(1, "it died") is None
     assert schedule.lose(7, "it never opened") is None
     assert schedule.left == 1
+    assert schedule.assign(0.0) == []
 
 
 def test_the_time_limit_counts_from_when_a_shard_begins() -> None:
     schedule = _schedule(5, timeout_s=10.0)
     schedule.add(1)
-    assert schedule.assign(0.0) == [(1, 0), (1, 1)]
+    assert schedule.assign(0.0) == [(1, 0)]
     assert schedule.overdue(9.0) == []
-    schedule.finish(1, _done(0), 9.0)
+    schedule.finish(1, _done(0))
+    assert schedule.assign(9.0) == [(1, 1)]
     assert schedule.overdue(18.0) == [], "the second one has had 9 seconds"
     assert schedule.overdue(19.5) == [1]
 
@@ -85,9 +81,11 @@ def test_a_result_that_comes_twice_counts_once() -> None:
     schedule = _schedule(2)
     schedule.add(1)
     schedule.assign(0.0)
-    assert schedule.finish(1, _done(0), 1.0)
-    assert not schedule.finish(1, _done(0), 2.0)
+    assert schedule.finish(1, _done(0))
+    assert not schedule.finish(1, _done(0))
     assert schedule.left == 1
+    assert schedule.assign(0.0) == [(1, 1)]
+    assert schedule.assign(0.0) == [], "it is idle once"
 
 
 @given(
@@ -95,27 +93,25 @@ def test_a_result_that_comes_twice_counts_once() -> None:
 )
 def test_no_shard_is_lost_or_with_two_workers(shards: int, moves: list[tuple[int, str]]) -> None:
     schedule = _schedule(shards, retries=1000)
-    busy: dict[int, list[int]] = {}
+    busy: dict[int, int] = {}
     done = set[int]()
     for worker in range(4):
         schedule.add(worker)
-        busy[worker] = []
     for worker, move in [*moves, *((n, "done") for _ in range(shards + 1) for n in range(4))]:
         for to, shard in schedule.assign(0.0):
-            busy[to].append(shard)
-        with_workers = [shard for each in busy.values() for shard in each]
-        assert len(with_workers) == len(set(with_workers))
-        assert not done & set(with_workers)
-        assert max(map(len, busy.values())) <= IN_FLIGHT
-        if not busy[worker]:
+            assert to not in busy
+            busy[to] = shard
+        assert len({*busy.values()}) == len(busy)
+        assert not done & {*busy.values()}
+        if worker not in busy:
             continue
+        shard = busy.pop(worker)
         if move == "done":
-            done.add(busy[worker][0])
-            assert schedule.finish(worker, _done(busy[worker].pop(0)), 0.0)
+            done.add(shard)
+            assert schedule.finish(worker, _done(shard))
         elif move == "fail":
-            schedule.fail(worker, busy[worker].pop(0), "no reason", 0.0)
+            schedule.fail(worker, shard, "no reason")
         else:
-            assert schedule.lose(worker, "no reason") == busy[worker][0]
-            busy[worker] = []
+            assert schedule.lose(worker, "no reason") == shard
             schedule.add(worker)
     assert schedule.left == shards - len(done) == 0

@@ -146,7 +146,7 @@ OWN_FOLDERS = {
     "wrn_deploy/bundle.py", "wrn_deploy/embed/package.py", "wrn_deploy/files/staging.py",
     "wrn_deploy/bench/measuring/accuracy.py",
     "wrn_deploy/pipeline/engines/build.py", "wrn_deploy/pipeline/finetuning/finetune.py",
-    "wrn_deploy/pipeline/quantization/overlap.py", "wrn_deploy/pipeline/quantization/writing.py",
+    "wrn_deploy/pipeline/quantization/writing.py", "wrn_deploy/pipeline/quantization/overlap.py",
     "wrn_deploy/pipeline/tuning/engine.py", "wrn_deploy/pipeline/tuning/tune.py", "calib/collection/collect.py",
     "benchmarks/int8/candidate.py",
     "benchmarks/int8/peers.py", "benchmarks/int8/processes.py", "benchmarks/reliability/bit_flips.py",

@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet as pq
 
 from tests.shards.made import encoded_digits, pack_shards
 from wrn_deploy.data import Item, Role, open_data
@@ -152,3 +154,26 @@ def test_a_shard_is_read_as_what_the_others_are(tmp_path: Path) -> None:
             pass
         with reader.open(found.shards[1]) as source:
             assert len(source) == 0
+
+
+def test_parquet_files_are_shards_with_names_of_their_place(tmp_path: Path) -> None:
+    rows = [{"image": {"bytes": content}, "label": label} for content, label in encoded_digits(9)]
+    for index, place in enumerate(("a/0.parquet", "b/0.parquet", "b/1.parquet")):
+        (tmp_path / "set" / place).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(rows[3 * index : 3 * index + 3]), tmp_path / "set" / place)
+    found = find_shards(str(tmp_path / "set"), 1)
+    assert names(found) == ["a/0.parquet", "b/0.parquet", "b/1.parquet"]
+    shards = read_all(found, tmp_path)
+    assert [[item.name for item in shard] for shard in shards][1:] == [
+        ["0.parquet row 0", "0.parquet row 1", "0.parquet row 2"],
+        ["1.parquet row 0", "1.parquet row 1", "1.parquet row 2"],
+    ]
+    assert [item.label for shard in shards for item in shard] == [row["label"] for row in rows]
+
+
+def test_the_split_of_a_folder_is_chosen_as_for_an_evaluation(tmp_path: Path) -> None:
+    folder = pack_shards(tmp_path / "data", 2, 2)
+    (folder / "digits-000.tar").rename(folder / "train-0.tar")
+    (folder / "digits-001.tar").rename(folder / "val-0.tar")
+    assert names(find_shards(str(folder), 1)) == ["val-0.tar"]
+    assert names(find_shards(f"{folder}:train", 1)) == ["train-0.tar"]

@@ -12,7 +12,8 @@ from pyarrow import parquet as pq
 
 from wrn_deploy.errors import DamagedFile
 from wrn_deploy.files.new_file import new_file
-from wrn_deploy.shards.parts import Joined, PartShape, PartWriter, Rows, open_part
+from wrn_deploy.shards.joined import Joined
+from wrn_deploy.shards.parts import PartShape, PartWriter, Rows, open_part
 
 SHAPE = PartShape(top_k=2, logits=3, features=4)
 

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wrn_deploy.api.shared import BundleLike, StrPath, Three, member, opened, shown
+from wrn_deploy.api.shared import BundleLike, StrPath, Three, engine_of, member, opened, shown
 
 if TYPE_CHECKING:
     from wrn_deploy.bench.report.compare import Comparison
     from wrn_deploy.bench.report.report import Boundary, Report
+    from wrn_deploy.cluster.options import ClusterOptions
     from wrn_deploy.data.corrupt import MaxCorrupt
     from wrn_deploy.progress import Progress
     from wrn_deploy.spec import Precision
@@ -137,6 +138,7 @@ def evaluate(
     max_corrupt: MaxCorrupt = 0,
     workers: int | None = None,
     max_drop: float | None = None,
+    cluster: ClusterOptions | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Measures top-1 and top-5 of a bundle's candidates, or of weights alone: `wrn-deploy eval`.
@@ -161,6 +163,7 @@ def evaluate(
         max_corrupt: how many corrupt images to skip at most.
         workers: processes that decode images.
         max_drop: points of top-1 that a candidate of a bundle may lose against fp32; None: any.
+        cluster: answer the images of a bundle's data on Ray, in shards; None: here.
         progress: shows progress and warnings; None: shows nothing.
 
     Raises:
@@ -199,7 +202,13 @@ def evaluate(
         max_corrupt=max_corrupt,
         workers=workers,
     )
-    report = evaluate_target(what, options, shown(progress), gated=max_drop is not None)
+    if cluster is not None:
+        from wrn_deploy.pipeline.measuring.evaluate import open_bundle
+        from wrn_deploy.pipeline.spread import spread_evaluation
+
+        report = spread_evaluation(open_bundle(what, "cluster"), options, engine_of(cluster), shown(progress))
+    else:
+        report = evaluate_target(what, options, shown(progress), gated=max_drop is not None)
     if max_drop is not None:
         check_drop(report, max_drop)
     return report

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wrn_deploy.api.shared import BundleLike, StrPath, member, opened, shown
+from wrn_deploy.api.shared import BundleLike, StrPath, engine_of, member, opened, shown
 
 if TYPE_CHECKING:
     from wrn_deploy.bench.report.finetuning import Finetuning
     from wrn_deploy.bench.report.tuning import Tuning
     from wrn_deploy.calib.lint.finding import Target
     from wrn_deploy.calib.options import Loss, Rounding, WeightScales
+    from wrn_deploy.cluster.options import ClusterOptions
     from wrn_deploy.data.corrupt import MaxCorrupt
     from wrn_deploy.manifest import Artifact
     from wrn_deploy.pipeline.quantization.calibrate import CalibrateOptions
@@ -37,6 +38,7 @@ def calibrate(
     threads: int | None = None,
     max_corrupt: MaxCorrupt = 0,
     workers: int | None = None,
+    cluster: ClusterOptions | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
     """Calibrates on real images, writes the int8 graphs, and returns the table's artifact: `wrn-deploy calibrate`.
@@ -55,6 +57,7 @@ def calibrate(
         threads: CPU threads; None: one per core.
         max_corrupt: how many corrupt images to skip at most.
         workers: processes that decode images.
+        cluster: collect from the images on Ray, in shards; None: here. The result is the same.
         progress: shows progress and warnings; None: shows nothing.
 
     Raises:
@@ -82,6 +85,10 @@ def calibrate(
         max_corrupt=max_corrupt,
         workers=workers,
     )
+    if cluster is not None:
+        from wrn_deploy.pipeline.spread import spread_calibration
+
+        return spread_calibration(opened(bundle), options, engine_of(cluster), shown(progress))
     return calibrate_bundle(opened(bundle), options, shown(progress))
 
 

@@ -74,13 +74,13 @@ class Pool(Protocol):
         """Starts a worker on a node, which opens the job; returns its number."""
 
     def submit(self, worker: int, shard: int) -> None:
-        """Gives a worker a shard, which it does after those that it has."""
+        """Gives an idle worker a shard."""
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
         """Waits until something happens, or for `timeout_s`; returns everything that did, finished shards first."""
 
     def kill(self, worker: int) -> None:
-        """Ends a worker at once; nothing more is heard of it."""
+        """Ends a worker at once, unless it has ended; nothing more is heard of it."""
 
     def now(self) -> float:
         """Seconds of a clock that only goes on."""

@@ -56,7 +56,8 @@ class _Run:
                 for worker, shard in self._schedule.assign(self._pool.now()):
                     self._pool.submit(worker, shard)
                 for event in self._pool.wait(WAIT_S):
-                    self._note(event, advance)
+                    if event.worker in self._home:  # its node may just have been found to be lost
+                        self._note(event, advance)
                 for worker in self._schedule.overdue(self._pool.now()):
                     self._pool.kill(worker)
                     self._lose(worker, f"it took longer than {self._options.shard_timeout_s:g} s (--shard-timeout)")
@@ -68,6 +69,7 @@ class _Run:
         """Starts workers on the nodes with most room, up to the number that is asked for or of use."""
         self._looked_s = self._pool.now()
         alive = [node for node in self._pool.nodes() if node.room]
+        self._leave_lost({node.id for node in alive})
         nodes = [node for node in alive if self._losses[node.id] < self._most_losses(node)]
         if alive and not nodes and not self._home:
             raise DeployError(
@@ -96,21 +98,31 @@ class _Run:
                 self._schedule.add(event.worker)
             case ShardDone(finished=finished):
                 self._losses[node.id] = 0
-                if self._schedule.finish(event.worker, finished, self._pool.now()):
+                if self._schedule.finish(event.worker, finished):
                     corrupt, seconds = len(finished.corrupt), finished.seconds
                     self._count(node, shards=1, images=finished.images, corrupt=corrupt, seconds=seconds)
                     self._take(finished)
                     advance(1)
             case Failed(shard=shard, reason=reason):
                 self._count(node, retries=1)
-                self._schedule.fail(event.worker, shard, reason, self._pool.now())
+                self._schedule.fail(event.worker, shard, reason)
                 self._progress.warn(f"{self._job.describe(shard)} failed on {node.name} ({reason}): it is tried again")
             case Lost(reason=reason):
                 self._lose(event.worker, reason)
             case Refused(error=error):
                 raise error
 
+    def _leave_lost(self, alive: set[str]) -> None:
+        """Takes the workers of lost nodes off the list: an idle one is not heard of until it gets a shard."""
+        for worker in [worker for worker, node in self._home.items() if node.id not in alive]:
+            self._pool.kill(worker)
+            self._drop(worker, "its node was lost")
+
     def _lose(self, worker: int, reason: str) -> None:
+        self._drop(worker, reason)
+        self._grow()
+
+    def _drop(self, worker: int, reason: str) -> None:
         node, self._reason = self._home.pop(worker), reason
         self._losses[node.id] += 1
         shard = self._schedule.lose(worker, reason)
@@ -122,7 +134,6 @@ class _Run:
             self._progress.warn(
                 f"{node.name} lost {count(self._losses[node.id], 'worker')} in a row: it gets no more work"
             )
-        self._grow()
 
     def _most_losses(self, node: Node) -> int:
         return (self._options.retries + 1) * node.room

@@ -1,30 +1,18 @@
-"""Which shard goes to which worker, and what becomes of the shards of a lost one; the standard library only.
+"""Which shard goes to which worker, and what becomes of the shard of a lost one; the standard library only.
 
-A worker has at most `IN_FLIGHT` shards: the one that it does, and one that waits, so that it never waits for the
-driver. A shard is attempted again, after all others, when its worker is lost, takes too long or reports an error of
-the system; the one that waited behind it was not attempted. So a shard that kills workers is the one that is named,
-unless it does so before the driver has heard of the one that was done before it, which is then attempted once more.
+A worker has one shard at a time, and gets the next one when the driver has heard of the last: within milliseconds, of
+shards that take seconds. With a second one in its queue, a worker that dies would leave open which of them killed it.
+A shard is attempted again, after all others, when its worker is lost, takes too long or reports an error of the system.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 
 from wrn_deploy.cluster.work import Finished, Job
 from wrn_deploy.errors import DeployError
 
-__all__ = ["IN_FLIGHT", "Schedule"]
-
-IN_FLIGHT = 2
-
-
-@dataclass(slots=True)
-class _Lane:
-    """A worker's shards, the one that it does first, and when it began with that one."""
-
-    shards: deque[int] = field(default_factory=deque)
-    began_s: float = 0.0
+__all__ = ["Schedule"]
 
 
 class Schedule:
@@ -39,7 +27,8 @@ class Schedule:
     def __init__(self, job: Job, *, retries: int, shard_timeout_s: float | None) -> None:
         self._job, self._retries, self._timeout_s = job, retries, shard_timeout_s
         self._waiting = deque(job.shards)
-        self._lanes: dict[int, _Lane] = {}
+        self._idle: deque[int] = deque()  # workers
+        self._busy: dict[int, tuple[int, float]] = {}  # worker: its shard, and when it began
         self._attempts: dict[int, int] = {}
         self._undone = set(job.shards)
 
@@ -50,38 +39,31 @@ class Schedule:
 
     def add(self, worker: int) -> None:
         """A worker has opened."""
-        self._lanes[worker] = _Lane()
+        self._idle.append(worker)
 
     def assign(self, now_s: float) -> list[tuple[int, int]]:
-        """Gives waiting shards to workers; returns pairs of worker and shard.
-
-        Every worker gets a first shard before any gets a second one, and at the end none waits behind another.
-        """
+        """Gives waiting shards to idle workers; returns pairs of worker and shard."""
         given = []
-        for depth in range(IN_FLIGHT):
-            for worker, lane in self._lanes.items():
-                spare = depth == 0 or len(self._waiting) > len(self._lanes)
-                if len(lane.shards) == depth and self._waiting and spare:
-                    lane.shards.append(self._waiting.popleft())
-                    given.append((worker, lane.shards[-1]))
-                    if depth == 0:
-                        lane.began_s = now_s
+        while self._idle and self._waiting:
+            worker, shard = self._idle.popleft(), self._waiting.popleft()
+            self._busy[worker] = (shard, now_s)
+            given.append((worker, shard))
         return given
 
-    def finish(self, worker: int, finished: Finished, now_s: float) -> bool:
-        """A worker has done a shard; whether it was not done before."""
-        self._leave(worker, finished.shard, now_s)
+    def finish(self, worker: int, finished: Finished) -> bool:
+        """A worker has done its shard; whether it was not done before."""
+        self._free(worker)
         new = finished.shard in self._undone
         self._undone.discard(finished.shard)
         return new
 
-    def fail(self, worker: int, shard: int, reason: str, now_s: float) -> None:
+    def fail(self, worker: int, shard: int, reason: str) -> None:
         """An attempt at a shard has failed; its worker goes on.
 
         Raises:
             DeployError: it was the last attempt.
         """
-        self._leave(worker, shard, now_s)
+        self._free(worker)
         self._attempt_again(shard, reason)
 
     def lose(self, worker: int, reason: str) -> int | None:
@@ -90,25 +72,24 @@ class Schedule:
         Raises:
             DeployError: it was the last attempt at that shard.
         """
-        lane = self._lanes.pop(worker, _Lane())
-        self._waiting.extendleft(reversed([*lane.shards][1:]))
-        if not lane.shards:
+        if worker in self._idle:
+            self._idle.remove(worker)
+        if worker not in self._busy:
             return None
-        self._attempt_again(lane.shards[0], reason)
-        return lane.shards[0]
+        shard, _ = self._busy.pop(worker)
+        self._attempt_again(shard, reason)
+        return shard
 
     def overdue(self, now_s: float) -> list[int]:
         """The workers whose shard has taken longer than the limit."""
-        if self._timeout_s is None:
-            return []
         limit_s = self._timeout_s
-        return [worker for worker, lane in self._lanes.items() if lane.shards and now_s - lane.began_s > limit_s]
+        if limit_s is None:
+            return []
+        return [worker for worker, (_, began_s) in self._busy.items() if now_s - began_s > limit_s]
 
-    def _leave(self, worker: int, shard: int, now_s: float) -> None:
-        lane = self._lanes.get(worker, _Lane())
-        if shard in lane.shards:
-            lane.shards.remove(shard)
-            lane.began_s = now_s
+    def _free(self, worker: int) -> None:
+        if self._busy.pop(worker, None) is not None:
+            self._idle.append(worker)
 
     def _attempt_again(self, shard: int, reason: str) -> None:
         self._attempts[shard] = self._attempts.get(shard, 0) + 1

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from wrn_deploy.errors import missing_package
 from wrn_deploy.files.damage import name_damage
 
-__all__ = ["Joined", "PartShape", "PartWriter", "Rows", "check_pyarrow", "open_part"]
+__all__ = ["CODEC", "HashedStream", "PartShape", "PartWriter", "Rows", "check_pyarrow", "open_part"]
 
 ROWS_IN_GROUP = 4096  # a group is written when it has at least these
 CODEC = "zstd"
@@ -73,7 +73,7 @@ class PartWriter:
         from pyarrow import parquet as pq
 
         self.images = 0
-        self._hashed = _HashedStream(stream)
+        self._hashed = HashedStream(stream)
         self._shape, self._schema = shape, _schema(shape, metadata)
         # The order of rows and groups, and all options, are fixed: the same rows make the same bytes.
         self._writer: Any = pq.ParquetWriter(
@@ -136,45 +136,6 @@ class PartWriter:
             self._writer.close()
 
 
-class Joined:
-    """Writes the rows of several parts to one file; a context manager."""
-
-    def __init__(self, stream: BinaryIO, metadata: Mapping[str, str]) -> None:
-        self._hashed, self._metadata = _HashedStream(stream), metadata
-        self._writer: Any = None
-
-    @property
-    def sha256(self) -> str:
-        """The digest of the file, after the block."""
-        return self._hashed.digest.hexdigest()
-
-    @property
-    def size_bytes(self) -> int:
-        """The size of the file, after the block."""
-        return self._hashed.size_bytes
-
-    def add(self, part: Any) -> None:
-        """Adds the rows of an open part, one row group after the other."""
-        from pyarrow import parquet as pq
-
-        schema = part.schema_arrow.with_metadata(dict(self._metadata))
-        if self._writer is None:
-            self._writer = pq.ParquetWriter(
-                self._hashed, schema, compression=CODEC, use_dictionary=["source"], store_schema=True
-            )
-        for group in range(part.num_row_groups):
-            rows = part.read_row_group(group, use_threads=False).replace_schema_metadata(schema.metadata)
-            self._writer.write_table(rows, row_group_size=max(1, len(rows)))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._writer is not None:
-            with contextlib.nullcontext() if kind is None else contextlib.suppress(Exception):
-                self._writer.close()
-
-
 @contextlib.contextmanager
 def open_part(file: Path) -> Iterator[Any]:
     """Opens a part as pyarrow's ParquetFile, for the block; raises DamagedFile if it cannot be read."""
@@ -209,7 +170,7 @@ def _vectors(values: npt.NDArray[Any], dtype: Any, length: int) -> Any:
     return pa.FixedSizeListArray.from_arrays(pa.array(flat), length)
 
 
-class _HashedStream:
+class HashedStream:
     """A stream that is written to from front to back, and its digest."""
 
     def __init__(self, stream: BinaryIO) -> None:

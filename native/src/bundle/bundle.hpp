@@ -1,4 +1,4 @@
-// bundle.hpp: a bundle's folder: its manifest, and its graphs and plans with every check of the Python runner; never writes.
+// bundle.hpp: a bundle's folder: its manifest, graphs and plans, with every check of the Python runner; never writes.
 #pragma once
 
 #include <string>

@@ -38,7 +38,7 @@ PlanLibrary &plan_library(const std::string &flavor) {
   if (library == nullptr) missing(name, dlerror());
   const std::string version = find<PlanLibraryVersion>(library, "wrn_plan_library_version", name)();
   if (version != WRN_VERSION) missing(name, "it is of wrn-deploy " + version + ", and this one of " WRN_VERSION);
-  kept = &find<PlanLibraryEntry>(library, "wrn_plan_library", name)();
+  kept = static_cast<PlanLibrary *>(find<PlanLibraryEntry>(library, "wrn_plan_library", name)());
   return *kept;
 }
 

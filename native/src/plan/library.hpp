@@ -30,9 +30,9 @@ class PlanLibrary {
       const std::string &plan, const PlanFacts &facts, const Model &model, const PlanOptions &options) = 0;
 };
 
-// What the library exports: its version of wrn-deploy, and itself, which lives as long as the process.
+// What the library exports: its version of wrn-deploy, and a PlanLibrary, which lives as long as the process.
 using PlanLibraryVersion = const char *();
-using PlanLibraryEntry = PlanLibrary &();
+using PlanLibraryEntry = void *();
 
 // The library for a flavour, "tensorrt" or "tensorrt_rtx". Throws Error, WRN_MACHINE, if it is not there.
 PlanLibrary &plan_library(const std::string &flavor);

@@ -10,8 +10,8 @@ namespace wrn {
 namespace {
 
 constexpr const char *kRtx = "tensorrt_rtx", *kOldest = "8.0";
-// GPUs that run TensorRT-RTX plans without a target: NVIDIA's TensorRT-RTX documentation, "CPU-Only AOT and TensorRT-RTX
-// Engines".
+// GPUs that run TensorRT-RTX plans without a target: NVIDIA's TensorRT-RTX documentation, "CPU-Only AOT and
+// TensorRT-RTX Engines".
 const std::vector<std::string> kDocumented = {"8.0", "8.6", "8.9", "12.0", "12.1"};
 
 // Of "11.4.0.106"; 0 for a part that is no number.

@@ -27,6 +27,15 @@ class Context {
   virtual ~Context() = default;
   // Runs `count` images in host memory. results[i]: where output i of the first `wanted` is, until the next call.
   virtual void infer(const void *images, std::int64_t count, std::size_t wanted, const void **results) = 0;
+  // The same in two steps, for an engine with a largest batch: start() returns before the outputs are there, and
+  // finish() waits for them. Two batches may be on their way, of the turns 0 and 1, finished in the order of their
+  // starts. After start() the images may be overwritten, unless they are in lent memory.
+  virtual void start(const void *, std::int64_t /*count*/, std::size_t /*wanted*/, int /*turn*/) {
+    throw std::logic_error("no largest batch");
+  }
+  virtual void finish(int /*turn*/, const void ** /*results*/) { throw std::logic_error("no largest batch"); }
+  // Waits for all batches that were started, and drops them.
+  virtual void drop() noexcept {}
   // Queues a batch that the engine has checked on the caller's stream, and returns.
   virtual void infer_device(const DeviceBatch &, void * /*stream*/) { throw std::logic_error("no device memory"); }
 };

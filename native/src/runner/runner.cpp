@@ -168,21 +168,33 @@ void Runner::run(
     std::memcpy(outputs[at], results[at], static_cast<std::size_t>(count) * model().outputs[at].image_bytes);
 }
 
-// Runs a batch that is too large for the engine in pieces, and joins their outputs.
+// Runs a batch that is too large for the engine in pieces, and joins their outputs. While one piece is computed, the
+// next one is prepared and copied.
 void Runner::join(
     Lane &lane, const void *images, bool normalises, std::int64_t count, std::vector<std::vector<char>> &parts) {
   const std::size_t bytes = normalises ? model().pixels.image_bytes : input_.image_bytes;
-  std::vector<const void *> results(parts.size());
-  for (std::int64_t start = 0; start < count; start += engine_->largest()) {
-    const std::int64_t part = std::min(count - start, engine_->largest());
-    const std::int64_t padded = std::max(part, engine_->smallest());
-    const char *from = static_cast<const char *>(images) + static_cast<std::size_t>(start) * bytes;
-    const void *ready = prepared(lane, from, normalises, part, padded);
-    lane.context->infer(ready, padded, parts.size(), results.data());
+  const std::int64_t most = engine_->largest();
+  const auto collect = [&](std::int64_t start, int turn) {
+    std::vector<const void *> results(parts.size());
+    lane.context->finish(turn, results.data());
+    const auto part = static_cast<std::size_t>(std::min(count - start, most));
     for (std::size_t at = 0; at < parts.size(); ++at) {
       const auto *made = static_cast<const char *>(results[at]);
-      parts[at].insert(parts[at].end(), made, made + static_cast<std::size_t>(part) * model().outputs[at].image_bytes);
+      parts[at].insert(parts[at].end(), made, made + part * model().outputs[at].image_bytes);
     }
+  };
+  int turn = 0;
+  try {
+    for (std::int64_t start = 0; start < count; start += most, turn = 1 - turn) {
+      const std::int64_t part = std::min(count - start, most), padded = std::max(part, engine_->smallest());
+      const char *from = static_cast<const char *>(images) + static_cast<std::size_t>(start) * bytes;
+      lane.context->start(prepared(lane, from, normalises, part, padded), padded, parts.size(), turn);
+      if (start > 0) collect(start - most, 1 - turn);
+    }
+    collect((count - 1) / most * most, 1 - turn);
+  } catch (...) {
+    lane.context->drop();  // nothing reads the images any more
+    throw;
   }
 }
 

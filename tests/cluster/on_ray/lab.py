@@ -6,6 +6,7 @@ no interface of the host is touched. It needs root, and the programs ip, unshare
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -140,6 +141,8 @@ class Lab:
         """Takes all machines away."""
         for name in [*self._machines][::-1]:
             self.kill(name)
+        with contextlib.suppress(OSError):  # where nodes had theirs mounted, if it was made for that
+            Path("/tmp/ray").rmdir()
 
     def _on(self, name: str, script: str, spaces: Sequence[str] = SPACES) -> None:
         """Runs a script on a machine; in its network alone, it knows processes by the host's numbers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import json
 import shutil
@@ -142,6 +143,23 @@ def test_who_listens_where_is_what_the_page_says(lab: Lab, tmp_path: Path) -> No
         everywhere |= {command.split()[0].rpartition("/")[2] for command in commands}
     assert driver.wait(60) == 0
     assert everywhere - {"ray::IDLE"} == {"gcs_server", "raylet", "ray::ShardWorker.run", "python"}
+
+
+def test_a_node_with_another_version_is_an_error(lab: Lab, tmp_path: Path) -> None:
+    metadata = tmp_path / "other" / "pillow-1.2.3.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text("Metadata-Version: 2.1\nName: pillow\nVersion: 1.2.3\n")
+    lab.add("old")
+    lab.start_ray("old", environment={"PYTHONPATH": f"{tmp_path / 'other'}:{lab.environment['PYTHONPATH']}"})
+    address = lab.address("old")
+    done = lab.run("head", _command(lab, tmp_path, shards=4, seconds=0.0))
+    lab.kill("old")
+    assert done.returncode == 1
+    expected = (
+        f"4 the node old ({address}) has pillow 1.2.3 (here {importlib.metadata.version('pillow')}): expected the"
+    )
+    assert done.stderr.startswith(expected)
+    assert _results(tmp_path) == {}
 
 
 def test_scores_of_two_nodes_are_those_of_one_process(lab: Lab, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import wrn_deploy
 from tests.cluster.on_ray.processes import MARK, listening, marked, wait_until_gone
 from tests.cluster.stub_jobs import IMAGES, StubJob, result_of
 from tests.cluster.test_run import Listener
@@ -25,6 +26,7 @@ from wrn_deploy.cluster.ray import run_on_ray
 from wrn_deploy.cluster.summary import ClusterSummary
 from wrn_deploy.cluster.work import Finished
 from wrn_deploy.errors import DamagedFile, DeployError
+from wrn_deploy.pipeline.inference.example import copy_example
 from wrn_deploy.progress import Silent
 
 # Ray is not imported here: it reads its settings when it is.
@@ -39,6 +41,7 @@ from pathlib import Path
 from tests.cluster.stub_jobs import StubJob
 from wrn_deploy.cluster.options import ClusterOptions
 from wrn_deploy.cluster.ray import run_on_ray
+from wrn_deploy.pipeline.inference.example import copy_example
 from wrn_deploy.progress import Silent
 folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
 done = folder / "done"
@@ -186,3 +189,14 @@ def test_ctrl_c_ends_the_workers(tmp_path: Path) -> None:
     _, err = driver.communicate(timeout=30)
     assert "KeyboardInterrupt" in err
     assert wait_until_gone(str(tmp_path), 20) == []
+
+
+@pytest.mark.usefixtures("_cluster")
+def test_evaluation_on_a_cluster_has_the_answers_of_one_process(tmp_path: Path) -> None:
+    bundle = copy_example(tmp_path / "example", Silent()).bundle.folder
+    options: dict[str, Any] = {"backends": ["onnxruntime"], "limit": 200}
+    here = wrn_deploy.evaluate(bundle, "digits", threads=1, **options)
+    there = wrn_deploy.evaluate(bundle, "digits", cluster=ClusterOptions(workers=2), **options)
+    assert [row.accuracy for row in there.rows] == [row.accuracy for row in here.rows]
+    assert there.data_digest == here.data_digest
+    assert there.settings == here.settings

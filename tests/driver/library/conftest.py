@@ -1,6 +1,6 @@
 """What these tests share: the library, built with the headers of each flavour, and our TensorRT behind them.
 
-WRN_TENSORRT_HEADERS names the folders of the headers, separated as in PATH: no package on PyPI or in Debian has them.
+WRN_TENSORRT_HEADERS names the folders of the headers, separated as in PATH: we know of no package that has them.
 """
 
 from __future__ import annotations

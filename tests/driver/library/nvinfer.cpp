@@ -130,8 +130,10 @@ Network network_of(const std::string &text) {
   Network made;
   made.tensors.push_back(tensor_of(fields.find("source")->second));
   for (const wrn::Json &output : *fields.find("outputs")->second.array()) made.tensors.push_back(tensor_of(output));
-  for (const wrn::Json &profile : *fields.find("profiles")->second.array())
-    made.profiles.push_back({number((*profile.array())[0]), number((*profile.array())[1]), number((*profile.array())[2])});
+  for (const wrn::Json &profile : *fields.find("profiles")->second.array()) {
+    const wrn::Json::Array &sizes = *profile.array();
+    made.profiles.push_back({number(sizes[0]), number(sizes[1]), number(sizes[2])});
+  }
   return made;
 }
 

@@ -1,6 +1,6 @@
 // stress BUNDLE BACKEND SECONDS: eight threads that infer from host memory, slots and device memory, open and close the
-// same and stale handles, good and bad calls mixed. Prints "ok COUNT refused COUNT odd COUNT"; odd calls did not do what
-// the header says. At the end nothing is left on the device.
+// same and stale handles, good and bad calls mixed. Prints "ok COUNT refused COUNT odd COUNT"; odd calls did not do
+// what the header says. At the end nothing is left on the device.
 
 #include <cuda.h>
 #include <wrn_runner.h>

@@ -15,7 +15,7 @@ from tests.driver.library.calls import Library, Opened, OurTensorRT
 from tests.driver.library.conftest import MakeBundle
 from wrn_deploy import Runner
 
-SIZES = (1, 2, 16, 7, 1, 2, 16, 7, 1, 1, 2, 16, 7, 3, 3, 3, 3)
+SIZES = (1, 2, 16, 7, 1, 2, 16, 7, 1, 1, 2, 16, 7, 3, 3, 3, 3, 33, 48, 40)  # the last ones are split
 
 
 def check(runner: Opened, count: int, seed: int = 0) -> None:
@@ -56,7 +56,7 @@ def test_inferences_graphs_and_memory_are_those_of_python(
         assert ours.captures() == captured
     else:
         assert found.launches == 0, "TensorRT-RTX captures itself"
-        assert ours.captures() - captured == len(set(SIZES))
+        assert ours.captures() - captured == len({1, 2, 16, 7, 3}) + 1, "and 16 with the buffers of the other turn"
 
 
 @pytest.mark.filterwarnings("error")
@@ -66,7 +66,7 @@ def test_without_graphs_every_inference_starts_its_kernels(
     captured = ours.captures()
     with library.open(make(), backend=f"{flavor}_nographs", contexts=1) as runner:
         found = counted(runner.predict)
-    assert (found.inferences, found.launches, found.instantiated) == (len(SIZES), 0, 0)
+    assert (found.inferences, found.launches, found.instantiated) == (len(SIZES) + 2 + 2 + 2, 0, 0)
     assert ours.captures() == captured
 
 
@@ -125,4 +125,26 @@ def test_eight_threads_share_three_contexts(library: Library, ours: OurTensorRT,
 
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(work, range(8)))
-        assert standin.counts().streams == 3
+        assert standin.counts().streams == 3 * 3, "one for inferences and two for copies each"
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.usefixtures("slow_kernels")
+def test_copies_run_beside_inferences(library: Library, ours: OurTensorRT, make: MakeBundle, flavor: str) -> None:
+    """As the driver saw it: while a piece was computed, the next one was copied in, or the last one's outputs out."""
+    del ours
+    with library.open(make(), backend=flavor, contexts=1) as runner:
+        for turn in range(4):
+            check(runner, 6 * 16, turn)
+        standin.trace()
+        check(runner, 6 * 16, 4)
+        spans = standin.traced()
+        standin.trace(on=False)
+    copies_in = [span for span in spans if span.kind == "copy in"]
+    copies_out = [span for span in spans if span.kind == "copy out"]
+    kernels = [span for span in spans if span.kind in ("graph", "inference")]
+    assert [len(each) for each in (copies_in, kernels, copies_out)] == [6, 6, 6]
+    assert len({span.stream for span in (*copies_in, *kernels, *copies_out)}) == 3
+    for number in range(1, 5):
+        assert copies_in[number + 1].start_ns < kernels[number].end_ns, f"piece {number + 1} was copied too late"
+        assert copies_out[number - 1].end_ns < kernels[number].end_ns, f"outputs {number - 1} were copied too late"

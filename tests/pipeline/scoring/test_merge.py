@@ -187,3 +187,8 @@ def test_shards_with_the_same_images_and_other_machines_are_warned_about(bundle:
     merge_scores(bundle, options_for(data, tmp_path / "out"), progress)
     assert progress.warnings[0] == "a.tar and b.tar have the same images: these are counted twice"
     assert "the shards ran on 2 kinds of machine" in progress.warnings[1]
+
+
+def test_an_address_for_the_file_with_all_scores_is_refused(bundle: Bundle, shards: Path, out: Path) -> None:
+    with pytest.raises(UsageError, match="expected a file on this machine"):
+        merge_scores(bundle, options_for(shards, out), Silent(), Path("s3://bucket/all.parquet"))

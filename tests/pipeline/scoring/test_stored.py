@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -222,6 +223,38 @@ def test_no_secret_is_in_any_file_or_text(
     for secret in (SECRET, "AKIAEXAMPLE"):
         assert secret.encode() not in texts + done.stdout + done.stderr + stored
         assert secret.encode() not in (tmp_path / "all.parquet").read_bytes()
+
+
+def test_a_killed_run_to_a_storage_goes_on(
+    endpoint: str, bundle: Bundle, shards: Path, scored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import s3fs
+
+    for name, value in credentials(endpoint).items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    filesystem = s3fs.S3FileSystem()
+    if not filesystem.exists("images"):
+        filesystem.mkdir("images")
+    upload(filesystem, shards, "images/killed/shards")
+    options = options_for(f"{S3}/killed/shards", f"{S3}/killed/out")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", PROGRAM, "score", str(bundle.folder), "--data", options.data, "--out", options.out]
+    more = ["--backend", "onnxruntime", "--threads", "1", "--batch", "8"]
+    running = subprocess.Popen([*command, *more], env=environment, stderr=subprocess.PIPE)
+    for _ in range(2400):
+        filesystem.invalidate_cache()
+        if filesystem.exists("images/killed/out/part-000000.json"):
+            break
+        assert running.poll() is None
+        time.sleep(0.01)
+    running.kill()
+    running.communicate(timeout=60)
+    again = score_data(bundle, options, Silent())
+    assert again.before >= 1
+    place = Place(filesystem, f"{S3}/killed")
+    assert place.parts("out") == digests_of(scored)
+    assert merge_scores(bundle, options, Silent()).images == 80
 
 
 def test_a_server_that_is_gone_is_an_error_that_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

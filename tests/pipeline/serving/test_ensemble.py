@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import json
+import os
+import signal
 import subprocess
 import textwrap
 from collections.abc import Iterator
@@ -170,3 +173,33 @@ def test_nvidias_client_sends_a_file(running: Serving, runner: Runner, tmp_path:
     (tmp_path / "image.jpg").write_bytes(image)
     found = run_client(f"import json\n{code}\nprint(json.dumps(logits.tolist()))")
     assert np.array_equal(np.array(found, np.float32), expected(runner, image))
+
+
+def test_a_decoder_that_dies_fails_one_request_and_is_replaced(running: Serving, runner: Runner) -> None:
+    """As one does whose library crashes on an image."""
+    image = encoded()
+    wanted = expected(runner, image)
+    for pid in decoders_of(running.process.pid):
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(DeployError, match=r"the image .*SIGKILL"):
+        ask(running, image)
+    assert np.array_equal(ask(running, image), wanted)
+
+
+def decoders_of(ancestor: int) -> list[int]:
+    """The processes that decode images, below a process."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if b"decoding import process" in (folder / "cmdline").read_bytes() and ancestor in ancestors_of(folder):
+                found.append(int(folder.name))
+    assert found
+    return found
+
+
+def ancestors_of(process: Path) -> list[int]:
+    found = [int(process.name)]
+    while found[-1] > 1:
+        status = (process.parent / str(found[-1]) / "status").read_text()
+        found.append(int(status.partition("PPid:")[2].split()[0]))
+    return found

@@ -49,7 +49,8 @@ def test_a_server_that_demands_a_signature_loads_no_other_version(
     sign_bundle(served, SigningKey(key=private), Silent())
     monkeypatch.setenv(SIGNED_BY, str(public))
     explicit = ("--triton-option=model-control-mode=explicit", "--triton-option=load-model=*", "--drain-timeout=1")
-    with serving(tmp_path, served.folder, "--runner=onnxruntime", "--repository", models, *explicit) as server:
+    arguments = ("--runner=onnxruntime", "--ensemble", "--repository", models, *explicit)
+    with serving(tmp_path, served.folder, *arguments) as server:
         int8 = dataclasses.replace(ON_CPU, precision=Precision.INT8)
         assert write_repository([Bundle.open(served.folder)], models, int8, Silent())[0].version == 2
         (models / "wrn-10-1" / "2" / "manifest.sig").unlink()
@@ -57,3 +58,9 @@ def test_a_server_that_demands_a_signature_loads_no_other_version(
             with pytest.raises(DeployError, match="sign"):
                 client.post("/v2/repository/models/wrn-10-1/load", {})
             assert client.get("/v2/models/wrn-10-1")["versions"] == ["1"]
+        step = models / "wrn-10-1-decode" / "1"
+        (step / "manifest.sig").unlink()
+        with (step / "model.py").open("a") as file:
+            file.write("# changed, or it would not be loaded again\n")
+        with server.client() as client, pytest.raises(DeployError, match="sign"):
+            client.post("/v2/repository/models/wrn-10-1-decode/load", {})

@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 
 from tests.training.execution import together
 from tests.training.test_loop import PREPROCESSING, shades
-from wrn_deploy.errors import MachineError, UsageError
+from wrn_deploy.errors import DeployError, MachineError, UsageError
 from wrn_deploy.training.execution.device import cpu_device
 from wrn_deploy.training.execution.options import Device, ExecutionOptions
-from wrn_deploy.training.execution.processes import BatchShard, Single, find_processes
+from wrn_deploy.training.execution.processes import BatchShard, Single, find_processes, lost_is_named
 from wrn_deploy.training.images import ImageOptions, open_images
 from wrn_deploy.training.loop import Trainer
 from wrn_deploy.training.recipe import TrainRecipe
@@ -92,3 +92,22 @@ def test_one_process_needs_no_accelerate(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_number_of_processes_that_is_none_is_reported() -> None:
     with pytest.raises(UsageError, match="WORLD_SIZE 'two' in the environment: expected a number"):
         find_processes({"WORLD_SIZE": "two"}, on_cpu=True)
+
+
+class _Two(Single):
+    shard = BatchShard(rank=0, size=2)
+
+
+def test_a_lost_process_is_named_and_other_errors_are_left_alone() -> None:
+    text = "[gloo/transport/tcp/pair.cc:537] Read error [10.0.0.2]:48844: Connection reset by peer"
+    with (
+        pytest.raises(
+            DeployError, match=r"another of the 2 processes was lost .*reset by peer\): expected all of them"
+        ),
+        lost_is_named(_Two()),
+    ):
+        raise RuntimeError(text)
+    with pytest.raises(RuntimeError, match="another error"), lost_is_named(_Two()):
+        raise RuntimeError("another error")
+    with pytest.raises(RuntimeError, match="gloo"), lost_is_named(Single()):
+        raise RuntimeError(text)

@@ -76,7 +76,7 @@ def answers_from(
     digests = check_shape(arrays, "digests", np.uint8, (count, DIGEST_BYTES))
     predicted = check_shape(arrays, f"{name}.predicted", np.int64, (count,))
     if not count or any((found < 0).any() or (found >= classes).any() for found in (labels, predicted)):
-        raise DamagedFile(f"it has no image, or a class that is not one of 0 to {classes - 1}")
+        raise DamagedFile(f"it has no image, or a class that is not 0 to {classes - 1}")
     images = tuple(digest.tobytes() for digest in digests)
     return Answers(
         predicted=predicted,

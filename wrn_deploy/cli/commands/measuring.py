@@ -106,9 +106,7 @@ class LoadFlags:
 @app.command()
 @takes_groups
 def bench(
-    bundles: Annotated[
-        list[Path], typer.Argument(metavar="BUNDLE [...]", help="Bundle folders, from `wrn-deploy export`.")
-    ],
+    bundles: opt.BundlePaths,
     data: opt.Data,
     candidates: CandidateFlags,
     decoding: opt.DecodingFlags,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -13,12 +13,18 @@ from wrn_deploy.bundle import Bundle
 from wrn_deploy.calib.lint.finding import Target
 from wrn_deploy.calib.options import Loss, Rounding, Schedule, WeightScales
 from wrn_deploy.cli.options import shared as opt
-from wrn_deploy.cli.options.cluster import SpreadFlags
+from wrn_deploy.cli.options.cluster import ClusterFlags, SpreadFlags
 from wrn_deploy.cli.options.declare import choice, either, flag, option, takes_groups, values
 from wrn_deploy.cli.options.shared import RECIPE
 from wrn_deploy.cli.progress import new_progress
 from wrn_deploy.errors import UsageError
 from wrn_deploy.spec import Precision
+
+if TYPE_CHECKING:
+    from wrn_deploy.bench.report.tuning import Tuning
+    from wrn_deploy.cluster.work import Finished
+    from wrn_deploy.pipeline.tuning.tune import TuneOptions
+    from wrn_deploy.progress import Progress
 
 __all__ = ["app"]
 
@@ -181,12 +187,15 @@ def calibrate(
 @app.command()
 @takes_groups
 def tune(
-    bundle: opt.BundlePath,
+    bundles: opt.BundlePaths,
     flags: TuneFlags,
     plan: EngineFlags,
     calibration: opt.CalibrationFlags,
     decoding: opt.DecodingFlags,
-    out: Annotated[Path | None, option("FILE", "SVG file to write. Default: BUNDLE/reports/frontier.svg.")] = None,
+    cluster: ClusterFlags,
+    out: Annotated[
+        Path | None, option("FILE", "SVG file to write, of one bundle. Default: BUNDLE/reports/frontier.svg.")
+    ] = None,
     calib_data: opt.CalibDataFirst = None,
     dry_run: opt.DryRun = False,
     as_json: opt.AsJson = False,
@@ -198,7 +207,12 @@ def tune(
 
     With --engine, tunes a plan instead: builds it at several optimization levels, measures each on this GPU, and keeps
     the fastest.
+
+    Several bundles are tuned one after the other, or each on a node of a Ray cluster (--ray).
     """
+    bundle, several = bundles[0], len(bundles) > 1 or cluster.ray is not None
+    if several and (plan.engine is not None or out is not None or dry_run):
+        raise UsageError("--engine, --out or --dry-run with several bundles or --ray: expected one bundle, here")
     if plan.engine is not None:
         _tune_engine(bundle, flags.data, plan, as_json=as_json)
         return
@@ -206,10 +220,13 @@ def tune(
     from wrn_deploy.pipeline.output_files import check_picture, reports_of
     from wrn_deploy.pipeline.tuning.tune import TuneOptions, check_tuning, tune_bundle, write_picture
 
-    opened, progress, picture = Bundle.open(bundle), new_progress(), out or reports_of(bundle) / "frontier.svg"
-    decoded = decoding.options()
+    progress, decoded = new_progress(), decoding.options()
     calibrate_first = calibration.options(calib_data, threads=flags.threads, **decoded) if calib_data else None
     options = TuneOptions(**values(flags), calibrate=calibrate_first, **decoded)
+    if several:
+        _tune_all(tuple(bundles), options, cluster, progress, as_json=as_json)
+        return
+    opened, picture = Bundle.open(bundle), out or reports_of(bundle) / "frontier.svg"
     check_picture(picture)
     if dry_run:
         from wrn_deploy.cli.show.forecast import show_forecast
@@ -221,6 +238,29 @@ def tune(
     show_tuning(tuning, as_json=as_json)
     write_picture(tuning, picture, progress)
     check_tuning(tuning)
+
+
+def _tune_all(
+    bundles: tuple[Path, ...], options: TuneOptions, cluster: ClusterFlags, progress: Progress, *, as_json: bool
+) -> None:
+    from wrn_deploy.cli.show.quantization import show_tuning
+    from wrn_deploy.pipeline.output_files import check_picture, reports_of
+    from wrn_deploy.pipeline.tuning.sweep import plan_tuning, tuning_of
+    from wrn_deploy.pipeline.tuning.tune import check_tuning, write_picture
+
+    job = plan_tuning(bundles, options)
+    pictures = [check_picture(reports_of(bundle) / "frontier.svg") for bundle in bundles]
+    found: dict[int, Tuning] = {}
+
+    def take(finished: Finished) -> None:
+        found[finished.shard] = tuning_of(finished)
+        write_picture(found[finished.shard], pictures[finished.shard], progress)
+
+    cluster.run(job, take, progress, whole_nodes=True)
+    for shard in job.shards:
+        show_tuning(found[shard], as_json=as_json)
+    for shard in job.shards:
+        check_tuning(found[shard])
 
 
 def _tune_engine(bundle: Path, data: str, flags: EngineFlags, *, as_json: bool) -> None:

@@ -30,7 +30,8 @@ class ClusterFlags:
         int | None, option("N", "Workers at a time. Default: as many as the nodes have room for.", minimum=1)
     ] = None
     cpus_per_worker: Annotated[
-        int | None, option("N", "CPUs, and threads, of a worker. Default: 1; of bench: the whole node.", minimum=1)
+        int | None,
+        option("N", "CPUs, and threads, of a worker. Default: 1; of bench and tune: the whole node.", minimum=1),
     ] = None
     gpus_per_worker: Annotated[int, option("N", "GPUs of a worker.", minimum=0)] = 0
     shard_timeout_s: Annotated[

@@ -127,6 +127,7 @@ EFFECTS: Mapping[str, tuple[_Effect, ...]] = {
         ),
     ),
     "tune": (
+        CLUSTER,
         _Effect(
             names=(
                 "max_drop",

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CALIBRATION", "DATA", "RECIPE", "TIMING",
-    "AsJson", "BundlePath", "CalibDataFirst", "CalibrationFlags", "Data", "DecodingFlags", "DryRun", "Limit", "Model",
+    "AsJson", "BundlePath", "BundlePaths",
+    "CalibDataFirst", "CalibrationFlags", "Data", "DecodingFlags", "DryRun", "Limit", "Model",
     "NetworkFlags", "PrecisionOf", "ShardFlags", "TargetFlags", "Threads", "WeightsKey",
     "parse_batches", "parse_candidate", "parse_percent", "parse_three",
 ]  # fmt: skip
@@ -35,6 +36,9 @@ METHODS = plugin_names("wrn_deploy.calib.methods")
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Network, such as wrn-16-2; see `wrn-deploy models`.")]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder, from `wrn-deploy export`.")]
+BundlePaths = Annotated[
+    list[Path], typer.Argument(metavar="BUNDLE [...]", help="Bundle folders, from `wrn-deploy export`.")
+]
 AsJson = Annotated[bool, flag("--json", "Print JSON instead of a table.")]
 DryRun = Annotated[bool, flag("--dry-run", "Print the steps with estimated sizes and times; write nothing.")]
 

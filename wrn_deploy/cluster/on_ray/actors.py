@@ -73,7 +73,7 @@ class Actors:
         return worker
 
     def submit(self, worker: int, shard: int) -> None:
-        """Queues a shard at an actor, which does one after the other."""
+        """Gives an idle actor a shard."""
         self._calls[self._actors[worker].run.remote(shard)] = _Call(worker, shard)
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
@@ -90,10 +90,11 @@ class Actors:
         return [event for event in events if not isinstance(event, Lost)] + [*lost.values()]
 
     def kill(self, worker: int) -> None:
-        """Kills an actor's process."""
-        actor = self._actors[worker]
-        self._forget(worker)
-        self._ray.kill(actor, no_restart=True)
+        """Kills an actor's process, unless it is known to be gone."""
+        actor = self._actors.get(worker)
+        if actor is not None:
+            self._forget(worker)
+            self._ray.kill(actor, no_restart=True)
 
     def now(self) -> float:
         """The monotonic clock."""

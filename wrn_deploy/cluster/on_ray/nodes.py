@@ -41,7 +41,7 @@ class Nodes:
         """The living nodes with the driver's versions; asks new ones.
 
         Raises:
-            MachineError: a node that was there from the beginning differs; or none has room for a worker.
+            MachineError: a node that was there from the beginning has other versions; or none has room for a worker.
         """
         alive = [record for record in self._ray.nodes() if record["Alive"]]
         first = not self._differing
@@ -49,7 +49,7 @@ class Nodes:
         for record, found in zip(new, self._ask(new), strict=True):
             different = describe_difference(found, versions_here())
             self._differing[record["NodeID"]] = different
-            if different is not None and first:
+            if different is not None and found is not None and first:
                 raise MachineError(f"the node {_name(record)} {different}: expected the versions of this machine")
             if different is not None:
                 self._progress.warn(f"the node {_name(record)} {different}: it gets no work")

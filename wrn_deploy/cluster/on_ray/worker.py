@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
     from wrn_deploy.cluster.work import Finished, Job, Worker
 
 __all__ = ["ShardWorker"]
-
-ANSWER_S = 0.005  # for the answer about the last shard to leave this process, before a next one can kill it
 
 
 class ShardWorker:
@@ -48,7 +45,6 @@ class ShardWorker:
     def run(self, shard: int) -> Finished | DeployError:
         """Does one shard, or returns what is wrong with it."""
         assert self._worker is not None
-        time.sleep(ANSWER_S)
         try:
             return self._worker.run(shard)
         except DeployError as error:

@@ -68,13 +68,14 @@ def finetune_bundle(bundle: Bundle, options: FinetuneOptions, progress: Progress
         MachineError: torch is missing.
     """
     made, images = open_finetuning(bundle, options)
-    from wrn_deploy.training.execution.processes import find_processes
+    from wrn_deploy.training.execution.processes import find_processes, lost_is_named
 
     processes = find_processes(os.environ, on_cpu=True)
     if processes.shard.rank:
         progress = Silent()
-    result = _finetune(bundle, options, progress, made, images, processes)
-    processes.close()
+    with lost_is_named(processes):
+        result = _finetune(bundle, options, progress, made, images, processes)
+        processes.close()
     return result
 
 

@@ -12,15 +12,17 @@ import numpy as np
 
 from wrn_deploy.bundle import Bundle
 from wrn_deploy.data.corrupt import count_allowed
-from wrn_deploy.errors import DamagedFile, GateError
+from wrn_deploy.errors import DamagedFile, GateError, UsageError
 from wrn_deploy.files.new_file import new_file, write_whole
 from wrn_deploy.formatting import count, first_names
 from wrn_deploy.pipeline.scoring.job import ScoreJob, ScoreOptions, plan_scores
 from wrn_deploy.pipeline.scoring.summary import MergedFile, Summary, Sums
 from wrn_deploy.pipeline.scoring.worker import metadata_of
 from wrn_deploy.progress import Progress
+from wrn_deploy.shards.address import SCHEMES
+from wrn_deploy.shards.joined import Joined
 from wrn_deploy.shards.ledger import Entry, entry_name, part_name
-from wrn_deploy.shards.parts import Joined, open_part
+from wrn_deploy.shards.parts import open_part
 
 __all__ = ["SUMMARY", "merge_scores"]
 
@@ -35,9 +37,11 @@ def merge_scores(bundle: Bundle, options: ScoreOptions, progress: Progress, into
     Raises:
         GateError: a shard is missing, doubled, of another job, changed or damaged; or more images are corrupt, or more
             shards damaged, than are allowed.
-        UsageError: `out` has the parts of another job: other options, bundle, data or versions.
+        UsageError: `out` has the parts of another job: another bundle, data or options; or `into` is an address.
         DeployError: the data cannot be listed.
     """
+    if into is not None and into.parts and into.parts[0].removesuffix(":") in SCHEMES and into.parts[0][-1] == ":":
+        raise UsageError(f"--into {into}: expected a file on this machine; copy it to the storage afterwards")
     job = plan_scores(bundle, options)
     store = job.ledger.store
     if not job.ledger.check_recipe():

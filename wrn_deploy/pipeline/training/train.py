@@ -122,6 +122,7 @@ def train_model(options: TrainOptions, progress: Progress) -> TrainResult:
     if importlib.util.find_spec("safetensors") is None:
         raise missing_package("safetensors", "export", "training a network")
     from wrn_deploy.training.execution.device import open_device
+    from wrn_deploy.training.execution.processes import lost_is_named
 
     device = open_device(options.execution)
     if device.processes.shard.rank:
@@ -133,8 +134,9 @@ def train_model(options: TrainOptions, progress: Progress) -> TrainResult:
     check_classes(train, test)
     spec = describe_training(options, train, progress)
     recipe = dataclasses.replace(options.recipe, mirror=options.recipe.mirror and train.mirror)
-    result = _run(dataclasses.replace(options, recipe=recipe), spec, device, progress, train=train, test=test)
-    device.processes.close()
+    with lost_is_named(device.processes):
+        result = _run(dataclasses.replace(options, recipe=recipe), spec, device, progress, train=train, test=test)
+        device.processes.close()
     return result
 
 

@@ -12,11 +12,12 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from wrn_deploy.errors import UsageError, missing_package
+from wrn_deploy.errors import DeployError, UsageError, missing_package
 from wrn_deploy.process.children import follow_parent
 
-__all__ = ["BatchShard", "Distributed", "ProcessGroup", "Single", "find_processes"]
+__all__ = ["BatchShard", "Distributed", "ProcessGroup", "Single", "find_processes", "lost_is_named"]
 
+LIBRARIES = ("gloo", "NCCL")  # in the texts of their errors
 LAUNCHED = "TORCHELASTIC_RUN_ID"  # set by torchrun and `accelerate launch`, which do not end their processes if killed
 
 
@@ -110,3 +111,18 @@ def find_processes(environment: Any = os.environ, *, on_cpu: bool) -> ProcessGro
     if LAUNCHED in environment:
         follow_parent()
     return Distributed(on_cpu=on_cpu) if int(text) > 1 else Single()
+
+
+@contextlib.contextmanager
+def lost_is_named(processes: ProcessGroup) -> Iterator[None]:
+    """Within it, a lost connection to another process becomes a DeployError, which says what to do."""
+    try:
+        yield
+    except RuntimeError as error:
+        if processes.shard.size == 1 or not any(library in str(error) for library in LIBRARIES):
+            raise
+        reason = str(error).partition(". ")[0][:200]
+        raise DeployError(
+            f"the connection to another of the {processes.shard.size} processes was lost ({reason}): expected all of "
+            "them to run to the end; see what the others printed, then start all again, `train` with --resume"
+        ) from error
