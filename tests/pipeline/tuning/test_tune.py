@@ -192,7 +192,7 @@ def test_the_same_tuning_is_not_done_again(planted: Bundle, monkeypatch: pytest.
     first = tune_bundle(planted, options, Silent())
     before, progress = contents(planted.folder), Noted()
     monkeypatch.setattr("wrn_deploy.pipeline.tuning.tune.Tuner", None)
-    monkeypatch.setattr("wrn_deploy.pipeline.quantization.calibrate.write_graphs", None)
+    monkeypatch.setattr("wrn_deploy.pipeline.quantization.writing.write_graphs", None)
     again = tune_bundle(Bundle.open(planted.folder), options, progress)
     assert again == first
     assert any("up to date" in note for note in progress.notes)
