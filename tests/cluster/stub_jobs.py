@@ -34,6 +34,7 @@ class StubJob:
         seconds: that each takes.
         dies: shards that kill their process, by number: "exit", "kill", "raise", "hang" or "refuse".
         times: in how many attempts they do so.
+        writes: a folder into which each shard writes 64 KiB first; None: nowhere.
         title: for progress.
     """
 
@@ -42,6 +43,7 @@ class StubJob:
     seconds: float = 0.0
     dies: tuple[tuple[int, str], ...] = ()
     times: int = 1
+    writes: Path | None = None
     title: str = "stub"
 
     def describe(self, shard: int) -> str:
@@ -77,6 +79,8 @@ class StubWorker:
         kind = dict(job.dies).get(shard)
         if kind is not None and attempt < job.times:
             _die(kind)
+        if job.writes is not None:
+            (job.writes / str(shard)).write_bytes(bytes(2**16))
         time.sleep(job.seconds)
         seconds = time.monotonic() - began
         return Finished(shard=shard, images=IMAGES, corrupt=(), seconds=seconds, result=result_of(shard))

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.scale.simulated import SimulatedNode, SimulatedPool
 from tests.cluster.stub_jobs import StubJob
 from wrn_deploy.cluster.options import ClusterOptions
-from wrn_deploy.cluster.pool import Event, Failed, Opened, Refused
+from wrn_deploy.cluster.pool import Event, Failed, Opened, Refused, ShardDone
 from wrn_deploy.cluster.run import run_shards
 from wrn_deploy.cluster.summary import ClusterSummary
 from wrn_deploy.cluster.work import Finished
@@ -156,11 +156,46 @@ def test_a_node_whose_workers_never_open_gets_no_more_work() -> None:
     summary, taken = _run(Broken(nodes, lambda _shard, _node: SECONDS), 10, listener, retries=2)
     assert sorted(taken) == list(range(10))
     assert {node.node: node.workers for node in summary.nodes} == {"a": 1, "b": 3}
-    assert "b lost 3 workers in a row: it gets no more work" in listener.warnings
+    assert "b failed 3 times in a row: it gets no more work" in listener.warnings
     with pytest.raises(
-        DeployError, match=r"every node of the cluster lost too many workers in a row, .* because no library"
+        DeployError, match=r"every node of the cluster failed too many times in a row, .* because no library"
     ):
         _run(Broken(nodes[1:], lambda _shard, _node: SECONDS), 10)
+
+
+class FullDisk(SimulatedPool):
+    """On node b, every shard fails at once."""
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        return [
+            Failed(event.worker, event.finished.shard, "OSError: disk full")
+            if isinstance(event, ShardDone) and self._workers[event.worker].node.name == "b"
+            else event
+            for event in super().wait(timeout_s)
+        ]
+
+
+@pytest.mark.parametrize("shards", [2, 3, 40])
+@pytest.mark.parametrize("room", [1, 2])
+def test_a_node_on_which_everything_fails_spoils_nothing(shards: int, room: int) -> None:
+    """It is quick to fail, and idle first: it must neither use up a shard's attempts, nor see every shard."""
+    nodes = (SimulatedNode(name="a", room=1), SimulatedNode(name="b", room=room))
+    listener = Listener()
+    summary, taken = _run(FullDisk(nodes, lambda _shard, node: 100.0 if node.name == "a" else 0.1), shards, listener)
+    assert sorted(taken) == list(range(shards))
+    by_node = {node.node: node for node in summary.nodes}
+    assert by_node["a"].shards == shards
+    assert by_node["b"].retries <= 4 * room
+    assert ("b failed 4 times in a row: it gets no more work" in listener.warnings) == (shards == 40 and room == 1)
+
+
+def test_where_everything_fails_everywhere_the_reason_is_given() -> None:
+    with pytest.raises(DeployError, match=r"stub shard \d failed 4 times, the last time because OSError: disk full"):
+        _run(FullDisk([SimulatedNode(name="b", room=2)], lambda _shard, _node: 0.1), 2)
+    with pytest.raises(
+        DeployError, match=r"every node .* failed too many times in a row, .* because OSError: disk full"
+    ):
+        _run(FullDisk([SimulatedNode(name="b", room=2)], lambda _shard, _node: 0.1), 40)
 
 
 class Scripted(SimulatedPool):

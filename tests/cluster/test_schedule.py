@@ -25,8 +25,8 @@ def _done(shard: int) -> Finished:
 
 def test_a_worker_has_one_shard_at_a_time() -> None:
     schedule = _schedule(3)
-    schedule.add(1)
-    schedule.add(2)
+    schedule.add(1, "a")
+    schedule.add(2, "a")
     assert schedule.assign(0.0) == [(1, 0), (2, 1)]
     assert schedule.assign(0.0) == []
     assert schedule.finish(2, _done(1))
@@ -35,7 +35,7 @@ def test_a_worker_has_one_shard_at_a_time() -> None:
 
 def test_the_shard_of_a_lost_worker_is_blamed() -> None:
     schedule = _schedule(6, retries=0)
-    schedule.add(1)
+    schedule.add(1, "a")
     assert schedule.assign(0.0) == [(1, 0)]
     schedule.finish(1, _done(0))
     assert schedule.assign(0.0) == [(1, 1)]
@@ -45,10 +45,10 @@ def test_the_shard_of_a_lost_worker_is_blamed() -> None:
 
 def test_a_lost_shard_comes_after_all_others() -> None:
     schedule = _schedule(4)
-    schedule.add(1)
+    schedule.add(1, "a")
     assert schedule.assign(0.0) == [(1, 0)]
     assert schedule.lose(1, "it died") == 0
-    schedule.add(2)
+    schedule.add(2, "a")
     order = []
     while schedule.left:
         for worker, shard in schedule.assign(0.0):
@@ -59,7 +59,7 @@ def test_a_lost_shard_comes_after_all_others() -> None:
 
 def test_a_worker_without_a_shard_takes_none_along() -> None:
     schedule = _schedule(1)
-    schedule.add(1)
+    schedule.add(1, "a")
     assert schedule.lose(1, "it died") is None
     assert schedule.lose(7, "it never opened") is None
     assert schedule.left == 1
@@ -68,7 +68,7 @@ def test_a_worker_without_a_shard_takes_none_along() -> None:
 
 def test_the_time_limit_counts_from_when_a_shard_begins() -> None:
     schedule = _schedule(5, timeout_s=10.0)
-    schedule.add(1)
+    schedule.add(1, "a")
     assert schedule.assign(0.0) == [(1, 0)]
     assert schedule.overdue(9.0) == []
     schedule.finish(1, _done(0))
@@ -79,7 +79,7 @@ def test_the_time_limit_counts_from_when_a_shard_begins() -> None:
 
 def test_a_result_that_comes_twice_counts_once() -> None:
     schedule = _schedule(2)
-    schedule.add(1)
+    schedule.add(1, "a")
     schedule.assign(0.0)
     assert schedule.finish(1, _done(0))
     assert not schedule.finish(1, _done(0))
@@ -96,7 +96,7 @@ def test_no_shard_is_lost_or_with_two_workers(shards: int, moves: list[tuple[int
     busy: dict[int, int] = {}
     done = set[int]()
     for worker in range(4):
-        schedule.add(worker)
+        schedule.add(worker, "a")
     for worker, move in [*moves, *((n, "done") for _ in range(shards + 1) for n in range(4))]:
         for to, shard in schedule.assign(0.0):
             assert to not in busy
@@ -113,5 +113,5 @@ def test_no_shard_is_lost_or_with_two_workers(shards: int, moves: list[tuple[int
             schedule.fail(worker, shard, "no reason")
         else:
             assert schedule.lose(worker, "no reason") == shard
-            schedule.add(worker)
+            schedule.add(worker, "a")
     assert schedule.left == shards - len(done) == 0

@@ -44,7 +44,7 @@ class _Run:
         self._schedule = Schedule(job, retries=options.retries, shard_timeout_s=options.shard_timeout_s)
         self._home: dict[int, Node] = {}  # of each worker that is opening or open
         self._shares: dict[str, NodeSummary] = {}
-        self._losses = Counter[str]()  # in a row, by node
+        self._losses = Counter[str]()  # of workers, and errors of the system, in a row, by node
         self._reason = ""  # of the last loss
         self._looked_s = self._seen_s = pool.now()  # when nodes were looked at, and when there was one
 
@@ -73,7 +73,7 @@ class _Run:
         nodes = [node for node in alive if self._losses[node.id] < self._most_losses(node)]
         if alive and not nodes and not self._home:
             raise DeployError(
-                f"every node of the cluster lost too many workers in a row, the last one because {self._reason}"
+                f"every node of the cluster failed too many times in a row, the last one because {self._reason}"
             )
         free = Counter({node.id: node.room for node in nodes})
         free.subtract(home.id for home in self._home.values() if home.id in free)
@@ -95,7 +95,7 @@ class _Run:
         node = self._home[event.worker]
         match event:
             case Opened():
-                self._schedule.add(event.worker)
+                self._schedule.add(event.worker, node.id)
             case ShardDone(finished=finished):
                 self._losses[node.id] = 0
                 if self._schedule.finish(event.worker, finished):
@@ -107,6 +107,7 @@ class _Run:
                 self._count(node, retries=1)
                 self._schedule.fail(event.worker, shard, reason)
                 self._progress.warn(f"{self._job.describe(shard)} failed on {node.name} ({reason}): it is tried again")
+                self._blame(node, reason)
             case Lost(reason=reason):
                 self._lose(event.worker, reason)
             case Refused(error=error):
@@ -123,17 +124,25 @@ class _Run:
         self._grow()
 
     def _drop(self, worker: int, reason: str) -> None:
-        node, self._reason = self._home.pop(worker), reason
-        self._losses[node.id] += 1
+        node = self._home.pop(worker)
         shard = self._schedule.lose(worker, reason)
         what = "a worker" if shard is None else f"the worker of {self._job.describe(shard)}"
         again = "" if shard is None else "; the shard is tried again"
         self._count(node, retries=0 if shard is None else 1)
         self._progress.warn(f"{what} on {node.name} was lost ({reason}){again}")
+        self._blame(node, reason)
+
+    def _blame(self, node: Node, reason: str) -> None:
+        """Counts what went wrong on a node; with too much of it in a row, its workers end."""
+        self._reason = reason
+        self._losses[node.id] += 1
         if self._losses[node.id] == self._most_losses(node):
-            self._progress.warn(
-                f"{node.name} lost {count(self._losses[node.id], 'worker')} in a row: it gets no more work"
-            )
+            self._progress.warn(f"{node.name} failed {self._losses[node.id]} times in a row: it gets no more work")
+            for worker in [worker for worker, home in self._home.items() if home.id == node.id]:
+                self._pool.kill(worker)
+                del self._home[worker]
+                if self._schedule.lose(worker, reason) is not None:
+                    self._count(node, retries=1)
 
     def _most_losses(self, node: Node) -> int:
         return (self._options.retries + 1) * node.room

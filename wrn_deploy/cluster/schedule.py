@@ -2,7 +2,8 @@
 
 A worker has one shard at a time, and gets the next one when the driver has heard of the last: within milliseconds, of
 shards that take seconds. With a second one in its queue, a worker that dies would leave open which of them killed it.
-A shard is attempted again, after all others, when its worker is lost, takes too long or reports an error of the system.
+A shard is attempted again, after all others, when its worker is lost, takes too long or reports an error of the system;
+after such an error on another node, while there is one: a full disk of one node is not the others' fault.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class Schedule:
         self._job, self._retries, self._timeout_s = job, retries, shard_timeout_s
         self._waiting = deque(job.shards)
         self._idle: deque[int] = deque()  # workers
+        self._nodes: dict[int, str] = {}  # of each worker that is open
+        self._failed_on: dict[int, set[str]] = {}  # nodes that reported an error, by shard
         self._busy: dict[int, tuple[int, float]] = {}  # worker: its shard, and when it began
         self._attempts: dict[int, int] = {}
         self._undone = set(job.shards)
@@ -37,17 +40,21 @@ class Schedule:
         """Shards that are not done."""
         return len(self._undone)
 
-    def add(self, worker: int) -> None:
-        """A worker has opened."""
+    def add(self, worker: int, node: str) -> None:
+        """A worker has opened on a node."""
         self._idle.append(worker)
+        self._nodes[worker] = node
 
     def assign(self, now_s: float) -> list[tuple[int, int]]:
         """Gives waiting shards to idle workers; returns pairs of worker and shard."""
         given = []
-        while self._idle and self._waiting:
-            worker, shard = self._idle.popleft(), self._waiting.popleft()
-            self._busy[worker] = (shard, now_s)
-            given.append((worker, shard))
+        for worker in [*self._idle]:
+            shard = self._next(self._nodes[worker])
+            if shard is not None:
+                self._idle.remove(worker)
+                self._waiting.remove(shard)
+                self._busy[worker] = (shard, now_s)
+                given.append((worker, shard))
         return given
 
     def finish(self, worker: int, finished: Finished) -> bool:
@@ -63,6 +70,7 @@ class Schedule:
         Raises:
             DeployError: it was the last attempt.
         """
+        self._failed_on.setdefault(shard, set()).add(self._nodes[worker])
         self._free(worker)
         self._attempt_again(shard, reason)
 
@@ -74,6 +82,7 @@ class Schedule:
         """
         if worker in self._idle:
             self._idle.remove(worker)
+        self._nodes.pop(worker, None)
         if worker not in self._busy:
             return None
         shard, _ = self._busy.pop(worker)
@@ -86,6 +95,14 @@ class Schedule:
         if limit_s is None:
             return []
         return [worker for worker, (_, began_s) in self._busy.items() if now_s - began_s > limit_s]
+
+    def _next(self, node: str) -> int | None:
+        """The first waiting shard that has not failed on this node, or that has failed on all."""
+        nodes = set(self._nodes.values())
+        failed = (self._failed_on.get(shard, set()) for shard in self._waiting)
+        return next(
+            (shard for shard, on in zip(self._waiting, failed, strict=True) if node not in on or nodes <= on), None
+        )
 
     def _free(self, worker: int) -> None:
         if self._busy.pop(worker, None) is not None:

@@ -49,7 +49,8 @@ class Loud(Silent):
     def warn(self, text):
         print("warning:", text, file=sys.stderr, flush=True)
 folder, given = Path(sys.argv[1]), json.loads(sys.argv[2])
-job = StubJob(folder=folder, shards=tuple(range(given["shards"])), seconds=given["seconds"])
+writes = Path(given["writes"]) if given["writes"] else None
+job = StubJob(folder=folder, shards=tuple(range(given["shards"])), seconds=given["seconds"], writes=writes)
 options = ClusterOptions(address=given["address"], **given["options"])
 try:
     summary = run_on_ray(job, options, lambda one: (folder / f"result-{one.shard}").write_bytes(one.result), Loud())
@@ -103,8 +104,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         made.close()
 
 
-def _command(lab: Lab, folder: Path, *, shards: int, seconds: float, **options: Any) -> list[str]:
+def _command(
+    lab: Lab, folder: Path, *, shards: int, seconds: float, writes: Path | None = None, **options: Any
+) -> list[str]:
     given = {"address": lab.head, "shards": shards, "seconds": seconds, "options": options}
+    given["writes"] = str(writes or "")
     return [sys.executable, "-c", DRIVER, str(folder), json.dumps(given)]
 
 
@@ -199,6 +203,22 @@ def test_a_lost_node_is_done_without_and_one_that_joins_gets_work(lab: Lab, tmp_
     assert sum(node["shards"] for node in by_node.values()) == 48
     assert "warning: the worker of stub shard" in err
     assert "on two (" in err
+
+
+def test_a_full_disk_of_one_node_is_not_the_others_fault(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    lab.add("full")
+    mounted = lab.run("full", ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(tmp_path / "disk")])
+    assert mounted.returncode == 0, mounted.stderr
+    lab.start_ray("full")
+    done = lab.run("head", _command(lab, tmp_path, shards=24, seconds=0.3, writes=tmp_path / "disk"))
+    lab.kill("full")
+    assert done.returncode == 0, done.stderr
+    assert _results(tmp_path) == {shard: result_of(shard) for shard in range(24)}
+    (full,) = [node for node in json.loads(done.stdout)["nodes"] if node["node"].startswith("full ")]
+    assert (full["shards"], full["retries"]) == (0, 4)
+    assert "(OSError: [Errno 28] No space left on device" in done.stderr
+    assert "failed 4 times in a row: it gets no more work" in done.stderr
 
 
 def test_calibration_on_three_nodes_of_which_one_is_lost_is_that_of_one_pass(
