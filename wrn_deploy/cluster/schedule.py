@@ -98,11 +98,11 @@ class Schedule:
 
     def _next(self, node: str) -> int | None:
         """The first waiting shard that has not failed on this node, or that has failed on all."""
-        nodes = set(self._nodes.values())
-        failed = (self._failed_on.get(shard, set()) for shard in self._waiting)
-        return next(
-            (shard for shard, on in zip(self._waiting, failed, strict=True) if node not in on or nodes <= on), None
-        )
+        for shard in self._waiting:
+            on = self._failed_on.get(shard)
+            if on is None or node not in on or on.issuperset(self._nodes.values()):
+                return shard
+        return None
 
     def _free(self, worker: int) -> None:
         if self._busy.pop(worker, None) is not None:
