@@ -78,8 +78,8 @@ USAGE = (
     ["build-engine", "b", "--int8", "--profile", EVIL], ["predict", EVIL, "x.png"], ["inspect", EVIL], ["lint", EVIL],
     ["explain", EVIL, EVIL], ["plot-model", EVIL], ["plot-training", EVIL], ["calibrate", EVIL, "--calib-data", "d"],
     ["embed", "--out", f"/proc/{EVIL}"], ["export", "wrn-10-1", "--weights", EVIL, "--out", "x"],
-    ["export", "wrn-10-1", "--random-weights", "--labels", EVIL, "--out", "x"], ["tune", EVIL, "--data", "d"],
-    ["finetune", EVIL, "--data", "d"],
+    ["export", "wrn-10-1", "--random-weights", "--labels", EVIL, "--out", "x"],
+    ["tune", EVIL, "--data", "d", "--max-drop", "1"], ["finetune", EVIL, "--data", "d"],
 )  # fmt: skip
 
 

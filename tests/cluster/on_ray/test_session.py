@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from wrn_deploy.cluster.on_ray.session import SETTINGS, TOKEN_VARIABLES, connected, load_ray
+from wrn_deploy.cluster.on_ray.session import TOKEN_VARIABLES, connected, load_ray
 from wrn_deploy.cluster.options import ClusterOptions
 from wrn_deploy.errors import MachineError, UsageError
 
@@ -19,7 +19,7 @@ NEEDS_RAY = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="
 def test_without_ray_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MachineError, match=r"running on a cluster \(--ray\) needs ray, .*: pip install 'ray>="):
-        load_ray(SETTINGS)
+        load_ray()
 
 
 @pytest.fixture

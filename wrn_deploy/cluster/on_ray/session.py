@@ -8,7 +8,7 @@ import secrets
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ SETTINGS = {
 }
 # Ray puts even a cluster of one machine on the machine's address in the network, but on systems for which it has no
 # other clusters. It is told to take this for one.
-LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+LOOPBACK_ONLY = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 TOKEN_FILE = Path(".ray", "auth_token")  # in the home folder; where Ray looks last
 ANSWER_S = 10.0  # for a cluster's head to accept a connection
@@ -46,7 +46,7 @@ def connected(options: ClusterOptions) -> Iterator[Any]:
         MachineError: Ray is not installed, or the cluster cannot be started or joined from here.
         DeployError: the cluster does not take the token.
     """
-    ray = load_ray({**SETTINGS, **LOOPBACK_ONLY} if options.address == LOCAL else SETTINGS)
+    ray = load_ray()
     if ray.is_initialized():
         yield ray
         return
@@ -59,13 +59,13 @@ def connected(options: ClusterOptions) -> Iterator[Any]:
         yield ray
 
 
-def load_ray(settings: Mapping[str, str]) -> Any:
-    """The module, imported with these settings where the user has no others; raises MachineError without it.
+def load_ray() -> Any:
+    """The module, imported with SETTINGS where the user has no others; raises MachineError without it.
 
     A program that has imported it before has its own: Ray's defaults have a token for local clusters, too.
     """
     if "ray" not in sys.modules:
-        for name, value in settings.items():
+        for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
     try:
         import ray
@@ -86,6 +86,9 @@ def _start(ray: Any, folder: Path) -> None:
     """A cluster of this machine alone, with the user's token, or one that only its processes can read."""
     if not _has_token():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # it stays: this process's Ray reads it once
+    if os.environ.setdefault(*LOOPBACK_ONLY) == "0":
+        # Ray has read the variable when it was imported, by us without it or by the program that calls us.
+        ray._private.ray_constants.ENABLE_RAY_CLUSTER = False  # noqa: SLF001 (no public name is read later)
     try:
         ray.init(
             address="local", num_cpus=usable_cores(), include_dashboard=False, log_to_driver=False,
