@@ -30,7 +30,7 @@ SETTINGS = {
 }
 # Ray puts even a cluster of one machine on the machine's address in the network, but on systems for which it has no
 # other clusters. It is told to take this for one.
-LOOPBACK_ONLY = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 TOKEN_FILE = Path(".ray", "auth_token")  # in the home folder; where Ray looks last
 ANSWER_S = 10.0  # for a cluster's head to accept a connection
@@ -86,19 +86,36 @@ def _start(ray: Any, folder: Path) -> None:
     """A cluster of this machine alone, with the user's token, or one that only its processes can read."""
     if not _has_token():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # it stays: this process's Ray reads it once
-    if os.environ.setdefault(*LOOPBACK_ONLY) == "0":
-        # Ray has read the variable when it was imported, by us without it or by the program that calls us.
-        ray._private.ray_constants.ENABLE_RAY_CLUSTER = False  # noqa: SLF001 (no public name is read later)
     try:
-        ray.init(
-            address="local", num_cpus=usable_cores(), include_dashboard=False, log_to_driver=False,
-            logging_level="ERROR", _temp_dir=str(folder),
-        )  # fmt: skip
+        with _on_loopback(ray):
+            ray.init(
+                address="local", num_cpus=usable_cores(), include_dashboard=False, log_to_driver=False,
+                logging_level="ERROR", _temp_dir=str(folder),
+            )  # fmt: skip
     except (OSError, RuntimeError, ValueError) as error:
         raise MachineError(
             f"Ray cannot start a cluster on this machine ({_last_line(error)}): expected memory and disk space "
             "for its processes; run without --ray"
         ) from error
+
+
+@contextlib.contextmanager
+def _on_loopback(ray: Any) -> Iterator[None]:
+    """What starts in the block listens on 127.0.0.1 alone, unless the user has set the variable.
+
+    Ray's processes inherit it. This process's Ray has read it when it was imported, perhaps by the program that calls.
+    """
+    constants = ray._private.ray_constants  # noqa: SLF001 (no public name is read later)
+    if CLUSTERS in os.environ:
+        yield
+        return
+    before = constants.ENABLE_RAY_CLUSTER
+    os.environ[CLUSTERS], constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        del os.environ[CLUSTERS]
+        constants.ENABLE_RAY_CLUSTER = before
 
 
 def _join(ray: Any, address: str) -> None:
