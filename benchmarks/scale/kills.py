@@ -2,7 +2,7 @@ r"""Kills `score` at random moments and starts it again: the parts must be those
 
     python -m benchmarks.scale.kills BUNDLE --parquet FILE [--kills 20] [--shards 40] [--seed 0] [--out FILE]
 
-Every start is killed (SIGKILL) at a moment drawn from the time of a whole run, until there were so many kills; when all
+Every start is killed (SIGKILL) at a moment drawn from the time of a whole run, until there are that many kills; if all
 shards are done in between, the next kill begins with an empty folder. After each kill each record must have its part.
 Each folder is completed, merged and compared with the unbroken run. Exit code 3 if anything differs.
 """

@@ -32,7 +32,7 @@ class _SimulatedWorker:
 
 
 class SimulatedPool:
-    """Workers that take as long as they are told.
+    """Workers that take the given time.
 
     Args:
         nodes: the cluster.

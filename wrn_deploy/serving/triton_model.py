@@ -99,5 +99,5 @@ def output_tensor(name: str, array: Array) -> Any:
 
 
 def text_of(error: Exception) -> str:
-    """What a client is told of an error."""
+    """The text of an error for the client."""
     return str(error) if isinstance(error, DeployError) else f"{type(error).__name__}: {error}"

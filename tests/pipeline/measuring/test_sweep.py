@@ -13,7 +13,7 @@ from wrn_deploy.cluster.work import Finished
 from wrn_deploy.errors import DeployError, UsageError
 from wrn_deploy.pipeline.inference.example import copy_example
 from wrn_deploy.pipeline.measuring.measure import MeasureOptions
-from wrn_deploy.pipeline.measuring.sweep import plan_sweep, report_of
+from wrn_deploy.pipeline.measuring.sweep import bench_job, find_folders, report_of
 from wrn_deploy.progress import Silent
 
 OPTIONS = MeasureOptions(
@@ -29,7 +29,8 @@ def bundles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path
 
 
 def test_each_bundle_is_a_shard_with_a_report(bundles: tuple[Path, Path]) -> None:
-    job = pickle.loads(pickle.dumps(plan_sweep(bundles, OPTIONS, None)))
+    folders = find_folders(bundles, None)
+    job = pickle.loads(pickle.dumps(bench_job(bundles, folders, OPTIONS)))
     taken: list[Finished] = []
     run_here(job, taken.append, Silent())
     assert [finished.shard for finished in taken] == [0, 1]
@@ -37,11 +38,11 @@ def test_each_bundle_is_a_shard_with_a_report(bundles: tuple[Path, Path]) -> Non
     assert [row.sha256 for row in reports[0].rows] == [row.sha256 for row in reports[1].rows]
     assert all(row.latencies for report in reports for row in report.rows if row.skipped is None)
     assert [finished.images for finished in taken] == [20, 20]
-    assert job.folders == (bundles[0] / "reports", bundles[1] / "reports")
+    assert folders == (bundles[0] / "reports", bundles[1] / "reports")
 
 
 def test_an_error_names_the_bundle(bundles: tuple[Path, Path]) -> None:
-    job = plan_sweep(bundles, OPTIONS, None)
+    job = bench_job(bundles, find_folders(bundles, None), OPTIONS)
     for graph in bundles[1].rglob("*.onnx"):
         graph.unlink()
     with pytest.raises(DeployError, match=f"^{bundles[1]}: "):
@@ -51,5 +52,5 @@ def test_an_error_names_the_bundle(bundles: tuple[Path, Path]) -> None:
 def test_two_bundles_of_one_name_do_not_share_a_folder(bundles: tuple[Path, Path], tmp_path: Path) -> None:
     same = Path(shutil.copytree(bundles[0], tmp_path / "copies" / bundles[0].name))
     with pytest.raises(UsageError, match="the reports of two bundles would go to"):
-        plan_sweep((bundles[0], same), OPTIONS, tmp_path / "out")
+        find_folders((bundles[0], same), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -11,7 +11,7 @@ __all__ = ["ExactSum"]
 
 LOWEST = -1074  # every finite float64 is a multiple of 2**LOWEST
 BITS, HALF = 53, 27  # of a float64's mantissa, and of its lower part
-PIECE = 2**24  # values that are added together: sums of so many 27-bit integers are exact in float64
+PIECE = 2**24  # values that are added together: the sum of that many 27-bit integers is exact in float64
 
 
 @dataclass(slots=True)

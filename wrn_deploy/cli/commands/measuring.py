@@ -177,15 +177,16 @@ def _bench_all(
     bundles: tuple[Path, ...], options: MeasureOptions, out: Path | None, cluster: ClusterFlags, progress: Progress
 ) -> list[Report]:
     """The reports, in the bundles' order; each is written when it is there."""
-    from wrn_deploy.pipeline.measuring.sweep import plan_sweep, report_of
+    from wrn_deploy.pipeline.measuring.sweep import bench_job, find_folders, report_of
     from wrn_deploy.pipeline.output_files import write_reports
 
-    job = plan_sweep(bundles, options, out)
+    folders = find_folders(bundles, out)
+    job = bench_job(bundles, folders, options)
     reports: dict[int, Report] = {}
 
     def take(finished: Finished) -> None:
         reports[finished.shard] = report_of(finished)
-        write_reports(reports[finished.shard], job.folders[finished.shard], "bench", progress)
+        write_reports(reports[finished.shard], folders[finished.shard], "bench", progress)
 
     cluster.run(job, take, progress, whole_nodes=True)
     return [reports[number] for number in job.shards]

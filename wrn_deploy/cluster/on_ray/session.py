@@ -28,8 +28,8 @@ SETTINGS = {
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # prints no page to stdout for each worker that is lost
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a worker that claims no GPU sees those of its node
 }
-# Ray puts even a cluster of one machine on the machine's address in the network, but on systems for which it has no
-# other clusters. It is told to take this for one.
+# Ray puts even a cluster of one machine on the machine's address in the network, except on systems for which it has no
+# other clusters. With 0 in this variable, Linux counts as one of them.
 CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 TOKEN_FILE = Path(".ray", "auth_token")  # in the home folder; where Ray looks last
@@ -92,7 +92,7 @@ def _start(ray: Any, folder: Path) -> None:
                 address="local", num_cpus=usable_cores(), include_dashboard=False, log_to_driver=False,
                 logging_level="ERROR", _temp_dir=str(folder),
             )  # fmt: skip
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # a node that does not start in time raises Exception itself
         raise MachineError(
             f"Ray cannot start a cluster on this machine ({_last_line(error)}): expected memory and disk space "
             "for its processes; run without --ray"
